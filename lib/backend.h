@@ -1,0 +1,105 @@
+/* What a device must be able to do. lib/ reaches cpu/ and cuda/ only through this. */
+#ifndef DET_BACKEND_H
+#define DET_BACKEND_H
+
+#include "net.h"
+
+enum { DET_MAX_THREADS = 256 };
+
+typedef struct det_device det_device; /* each backend's own */
+
+/* How one picture lies in the network's input: input = source * scale + offset, per axis, both in continuous
+ * coordinates; the picture covers [x, x + w) x [y, y + h) of the input's pixels. */
+typedef struct det_placement {
+    float scale_x, scale_y, offset_x, offset_y;
+    int x, y, w, h;
+} det_placement;
+
+/* Thresholds as the kernels use them. */
+typedef struct det_limits {
+    float iou;
+    bool class_agnostic, multi_label;
+    int max_objects;
+    float *class_scores; /* [n_classes]; 2 for a class that is switched off */
+    float *class_logits; /* [n_classes]: logits at or below cannot pass; a little under the exact limit */
+} det_limits;
+
+/* One box on its way to NMS, in pixels of the network's input. */
+typedef struct det_candidate {
+    float x1, y1, x2, y2, score;
+    int32_t class_id, prior;
+    float landmarks[5][2];
+} det_candidate;
+
+/* Of one picture. */
+typedef struct det_candidate_list {
+    int32_t n;
+    int32_t cut; /* 1: some did not fit, the best were kept */
+    det_candidate items[];
+} det_candidate_list;
+
+/* What changes from run to run. */
+typedef struct det_frame {
+    const det_image *images; /* n */
+    int n;
+    const det_placement *placements; /* n */
+    const det_output *output;
+    const det_limits *limits;
+} det_frame;
+
+typedef struct det_step {
+    const det_node *node;
+    det_shape input_shapes[DET_MAX_INPUTS], output_shape; /* n is max_batch */
+    void *inputs[DET_MAX_INPUTS], *output;
+    void *workspace; /* shared by all steps, of the largest workspace_bytes */
+
+    void *state; /* the kernel's, from prepare */
+    size_t workspace_bytes, weights_bytes;
+    const char *impl; /* what will run, for profiles */
+    float ms;         /* of the last run */
+} det_step;
+
+/* What kernels may know of the whole plan. */
+typedef struct det_plan_facts {
+    const det_model_info *model;
+    int max_candidates;
+    bool clip;
+} det_plan_facts;
+
+typedef struct det_kernel {
+    /* Pure: NULL when the node can run here, else why not. NULL as function: it always can. */
+    const char *(*refuse)(const det_step *step);
+    /* Fills in state, workspace_bytes, weights_bytes and impl. NULL as function: nothing to prepare. */
+    det_status (*prepare)(det_device *device, det_step *step, const det_plan_facts *facts);
+    /* Asynchronous where the device is; takes no memory. */
+    det_status (*run)(det_device *device, const det_step *step, const det_frame *frame, det_stream stream);
+    void (*release)(det_device *device, void *state);
+} det_kernel;
+
+typedef struct det_plan det_plan;
+
+typedef struct det_backend {
+    const char *name;
+    int32_t device_type; /* DET_DEVICE_* */
+    /* Checks device_index, precision and n_threads, and replaces what is 0 there by what it chose. */
+    det_status (*open)(det_context_options *options, det_device **device);
+    void (*close)(det_device *device);
+    const char *(*device_name)(const det_device *device);
+    det_status (*allocate)(det_device *device, size_t n_bytes, void **memory);
+    void (*release)(det_device *device, void *memory);
+    /* Runs a plan's steps; with `wait`, until the results are written. */
+    det_status (*run)(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
+    const det_kernel *const *kernels; /* [DET_N_OPS] */
+} det_backend;
+
+/* The backend for DET_DEVICE_*; opens the CUDA module at the first request for it. */
+det_status det_backend_find(int32_t device, const det_backend **backend);
+
+extern const det_backend det_cpu_backend;
+
+/* The one symbol of libdetect_cuda.so. */
+#define DET_CUDA_ENTRY "det_cuda_backend"
+typedef const det_backend *(*det_cuda_entry_fn)(int abi);
+enum { DET_BACKEND_ABI = 1 };
+
+#endif

@@ -1,0 +1,197 @@
+/* Convolution. Each picture is cut into bands of output rows, one task each: in NHWC a band of rows is itself a dense
+ * picture, so each is an ordinary convolution, with padding above only at the top and below only at the bottom. */
+#include "cpu.h"
+
+/* Bands of one height and padding share a primitive. */
+typedef struct band {
+    int begin, end;         /* output rows */
+    int in_begin, in_end;   /* input rows */
+    int pad_top, pad_bottom;
+    det_dnn_conv *conv;     /* owned by the first band of its kind */
+    bool owner;
+} band;
+
+typedef struct conv_state {
+    int n_bands, n_threads;
+    size_t scratch_bytes; /* of one thread */
+    band *bands;
+    float *weights, *bias; /* of several parts, joined; else NULL */
+} conv_state;
+
+/* One thread pays more for another's help than it gains below this many multiply-accumulates a band. */
+enum { MIN_BAND_MACS = 200 * 1000 };
+
+static int count_bands(const det_device *device, const det_step *step) {
+    const det_conv_params *p = &step->node->u.conv;
+    det_shape out = step->output_shape;
+    int64_t macs = (int64_t)out.h * out.w * out.c * (step->input_shapes[0].c / p->groups) * p->k * p->k;
+    int64_t worth = DET_MAX(1, macs / MIN_BAND_MACS);
+    return (int)DET_MIN(worth, det_cpu_bands(device, out.h));
+}
+
+static band cut_band(const det_step *step, int n_bands, int index) {
+    const det_conv_params *p = &step->node->u.conv;
+    int h_in = step->input_shapes[0].h, h_out = step->output_shape.h;
+    band b = {.begin = det_cpu_band_begin(h_out, n_bands, index), .end = det_cpu_band_begin(h_out, n_bands, index + 1)};
+    int first = b.begin * p->stride - p->pad, last = (b.end - 1) * p->stride - p->pad + p->k;
+    b.in_begin = DET_MAX(first, 0);
+    b.in_end = DET_MIN(last, h_in);
+    b.pad_top = b.in_begin - first;
+    b.pad_bottom = last - b.in_end;
+    return b;
+}
+
+static bool same_kind(const band *a, const band *b) {
+    return a->end - a->begin == b->end - b->begin && a->in_end - a->in_begin == b->in_end - b->in_begin &&
+           a->pad_top == b->pad_top && a->pad_bottom == b->pad_bottom;
+}
+
+static det_dnn_conv_shape shape_of(const det_step *step, const band *b, const float *bias) {
+    const det_conv_params *p = &step->node->u.conv;
+    det_shape in = step->input_shapes[0], out = step->output_shape;
+    return (det_dnn_conv_shape){.h_in = b->in_end - b->in_begin,
+                                .w_in = in.w,
+                                .c_in = in.c,
+                                .h_out = b->end - b->begin,
+                                .w_out = out.w,
+                                .c_out = out.c,
+                                .k = p->k,
+                                .stride = p->stride,
+                                .groups = p->groups,
+                                .pad_top = b->pad_top,
+                                .pad_bottom = b->pad_bottom,
+                                .pad_left = p->pad,
+                                .pad_right = DET_MAX(0, (out.w - 1) * p->stride - p->pad + p->k - in.w),
+                                .act = p->act,
+                                .has_residual = p->has_residual,
+                                .has_bias = bias != NULL,
+                                .post_act = p->post_act};
+}
+
+static void release(det_device *device, void *memory) {
+    (void)device;
+    conv_state *state = memory;
+    for (int i = 0; state->bands && i < state->n_bands; i++) {
+        if (state->bands[i].owner)
+            det_dnn_conv_destroy(state->bands[i].conv);
+    }
+    det_free(state->bands);
+    det_free(state->weights);
+    det_free(state->bias);
+    det_free(state);
+}
+
+/* One weight [c_out, c_in, k, k] and bias [c_out] from the parts. */
+static det_status join_parts(const det_conv_params *p, conv_state *state) {
+    int64_t n_weights = 0, n_biases = 0;
+    for (int i = 0; i < p->n_parts; i++) {
+        n_weights += p->parts[i].weight->n_values;
+        n_biases += p->parts[i].weight->shape[0];
+    }
+    state->weights = det_alloc_array((size_t)n_weights, sizeof(float));
+    state->bias = det_alloc_array((size_t)n_biases, sizeof(float)); /* zero where a part has none */
+    if (!state->weights || !state->bias)
+        return DET_ERROR_OUT_OF_MEMORY;
+    float *w = state->weights, *b = state->bias;
+    for (int i = 0; i < p->n_parts; i++) {
+        const det_conv_part *part = &p->parts[i];
+        for (int64_t j = 0; j < part->weight->n_values; j++)
+            *w++ = part->weight->values[j];
+        for (int64_t j = 0; j < part->weight->shape[0]; j++)
+            *b++ = part->bias ? part->bias->values[j] : 0.0f;
+    }
+    return DET_OK;
+}
+
+static det_status make_bands(det_device *device, det_step *step, conv_state *state, const float *weights,
+                             const float *bias) {
+    det_dnn_weights *packed = NULL;
+    for (int i = 0; i < state->n_bands; i++) {
+        band *b = &state->bands[i];
+        *b = cut_band(step, state->n_bands, i);
+        if (b->begin == b->end)
+            continue;
+        for (int j = 0; j < i && !b->conv; j++) {
+            if (same_kind(b, &state->bands[j]))
+                b->conv = state->bands[j].conv;
+        }
+        if (b->conv)
+            continue;
+        det_dnn_conv_shape shape = shape_of(step, b, bias);
+        det_dnn_weights *before = packed;
+        DET_TRY(det_dnn_conv_create(device->dnn, &shape, weights, bias, state->n_threads, &packed, &b->conv));
+        b->owner = true;
+        if (packed != before)
+            step->weights_bytes += det_dnn_weights_bytes(packed);
+        state->scratch_bytes = DET_MAX(state->scratch_bytes, (det_dnn_conv_scratch_bytes(b->conv) + 63) / 64 * 64);
+    }
+    return DET_OK;
+}
+
+static det_status prepare(det_device *device, det_step *step, const det_plan_facts *facts) {
+    (void)facts;
+    const det_conv_params *p = &step->node->u.conv;
+    conv_state *state = det_alloc_array(1, sizeof *state);
+    if (!state)
+        return DET_ERROR_OUT_OF_MEMORY;
+    step->state = state; /* released by the plan, whatever happens */
+    state->n_threads = det_threads_count(device->threads);
+    state->n_bands = count_bands(device, step);
+    state->bands = det_alloc_array((size_t)state->n_bands, sizeof *state->bands);
+    if (!state->bands)
+        return DET_ERROR_OUT_OF_MEMORY;
+    const float *weights = p->parts[0].weight->values, *bias = p->parts[0].bias ? p->parts[0].bias->values : NULL;
+    if (p->n_parts > 1) {
+        DET_TRY(join_parts(p, state));
+        weights = state->weights;
+        bias = state->bias;
+    }
+    int n_threads = det_dnn_single_thread(device->dnn); /* primitives are made for the threads of their making */
+    det_status status = make_bands(device, step, state, weights, bias);
+    det_dnn_restore_threads(device->dnn, n_threads);
+    DET_TRY(status);
+    det_free(state->weights);
+    state->weights = NULL;
+    step->workspace_bytes = state->scratch_bytes * (size_t)state->n_threads;
+    step->impl = det_dnn_conv_impl(state->bands[0].conv);
+    return DET_OK;
+}
+
+typedef struct conv_task {
+    const det_step *step;
+    conv_state *state;
+    det_status *statuses; /* [n_threads] of the first failure */
+} conv_task;
+
+static void run_band(void *context, int task, int thread) {
+    const conv_task *t = context;
+    const det_step *step = t->step;
+    int picture = task / t->state->n_bands;
+    const band *b = &t->state->bands[task % t->state->n_bands];
+    if (!b->conv)
+        return;
+    det_shape in = step->input_shapes[0], out = step->output_shape;
+    size_t row = (size_t)b->begin * out.w * out.c;
+    const float *x = det_cpu_picture(step->inputs[0], in, picture) + (size_t)b->in_begin * in.w * in.c;
+    const float *residual = step->node->u.conv.has_residual ? det_cpu_picture(step->inputs[1], out, picture) + row : NULL;
+    char *scratch = (char *)step->workspace + (size_t)thread * t->state->scratch_bytes;
+    det_status status = det_dnn_conv_run(b->conv, thread, x, residual, det_cpu_picture(step->output, out, picture) + row,
+                                         scratch);
+    if (status != DET_OK)
+        t->statuses[thread] = status;
+}
+
+static det_status run(det_device *device, const det_step *step, const det_frame *frame, det_stream stream) {
+    (void)stream;
+    conv_state *state = step->state;
+    det_status statuses[DET_MAX_THREADS] = {DET_OK};
+    conv_task t = {step, state, statuses};
+    det_threads_run(device->threads, frame->n * state->n_bands, run_band, &t);
+    for (int i = 0; i < state->n_threads; i++) {
+        if (statuses[i] != DET_OK) /* another thread's message is its own */
+            return i == 0 ? statuses[i] : det_fail(statuses[i], "oneDNN failed on thread %d", i);
+    }
+    return DET_OK;
+}
+
+const det_kernel det_cpu_conv2d = {.prepare = prepare, .run = run, .release = release};

@@ -1,0 +1,150 @@
+/* The CPU backend: convolutions by oneDNN, the rest in plain C, spread over threads by picture and by row. */
+#include "cpu.h"
+
+#include "../plan.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MIN_BAND_ROWS = 2 };
+
+/* ------------------------------------------------------------------------------------------------------ rows */
+
+int det_cpu_bands(const det_device *device, int n_rows) {
+    return DET_MAX(1, DET_MIN(det_threads_count(device->threads), n_rows / MIN_BAND_ROWS));
+}
+
+int det_cpu_band_begin(int n_rows, int n_bands, int band) {
+    int size = (n_rows + n_bands - 1) / n_bands;
+    return DET_MIN(n_rows, band * size);
+}
+
+typedef struct rows_task {
+    det_rows_call call;
+    int n_bands, n_rows;
+} rows_task;
+
+static void run_rows(void *context, int task, int thread) {
+    const rows_task *t = context;
+    (void)thread;
+    int band = task % t->n_bands;
+    int begin = det_cpu_band_begin(t->n_rows, t->n_bands, band), end = det_cpu_band_begin(t->n_rows, t->n_bands, band + 1);
+    if (begin < end)
+        t->call.rows(&t->call, task / t->n_bands, begin, end);
+}
+
+void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame *frame,
+                      void (*rows)(const det_rows_call *call, int picture, int begin, int end)) {
+    int n_rows = step->output_shape.h;
+    rows_task t = {{step, frame, rows}, det_cpu_bands(device, n_rows), n_rows};
+    det_threads_run(device->threads, frame->n * t.n_bands, run_rows, &t);
+}
+
+/* ---------------------------------------------------------------------------------------------------- device */
+
+static int count_cores(void) {
+    cpu_set_t set; /* the cores that this process may use, which a container may have cut down */
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return DET_MAX(1, CPU_COUNT(&set));
+    return DET_MAX(1, (int)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void start_thread(void *user) {
+    det_dnn_single_thread(user);
+}
+
+static void close_cpu(det_device *device) {
+    if (!device)
+        return;
+    det_threads_close(device->threads);
+    det_dnn_close(device->dnn);
+    det_free(device);
+}
+
+static det_status open_cpu(det_context_options *options, det_device **out) {
+    if (options->device_index != 0)
+        DET_FAIL(DET_ERROR_NO_DEVICE, "device_index is %d; the CPU is device 0", options->device_index);
+    if (options->precision != DET_PRECISION_AUTO && options->precision != DET_FP32)
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone; precision %d was asked for", options->precision);
+    options->precision = DET_FP32;
+    if (options->n_threads == 0)
+        options->n_threads = DET_MIN(count_cores(), DET_MAX_THREADS);
+    det_device *device = det_alloc_array(1, sizeof *device);
+    if (!device)
+        return DET_ERROR_OUT_OF_MEMORY;
+    snprintf(device->name, sizeof device->name, "CPU, %d thread%s", options->n_threads,
+             options->n_threads == 1 ? "" : "s");
+    det_status status = det_dnn_open(&device->dnn);
+    if (status == DET_OK)
+        status = det_threads_open(options->n_threads, start_thread, device->dnn, &device->threads);
+    if (status != DET_OK) {
+        close_cpu(device);
+        return status;
+    }
+    *out = device;
+    return DET_OK;
+}
+
+static const char *cpu_name(const det_device *device) {
+    return device->name;
+}
+
+static det_status allocate_cpu(det_device *device, size_t n_bytes, void **memory) {
+    (void)device;
+    *memory = det_alloc(n_bytes);
+    return *memory ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
+}
+
+static void release_cpu(det_device *device, void *memory) {
+    (void)device;
+    det_free(memory);
+}
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
+
+/* Every step is timed: two calls of a clock that needs no system call. */
+static det_status run_steps(det_plan *plan, const det_frame *frame) {
+    double before = now_ms();
+    for (int i = 0; i < plan->n_steps; i++) {
+        DET_TRY(det_plan_run_step(plan, i, frame, NULL));
+        double after = now_ms();
+        plan->steps[i].ms = (float)(after - before);
+        before = after;
+    }
+    return DET_OK;
+}
+
+static det_status run_cpu(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait) {
+    (void)wait; /* done when this returns */
+    if (stream)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run_async: the CPU has no streams; pass NULL");
+    int n_threads = det_dnn_single_thread(device->dnn);
+    det_status status = run_steps(plan, frame);
+    det_dnn_restore_threads(device->dnn, n_threads);
+    return status;
+}
+
+static const det_kernel *const kernels[DET_N_OPS] = {
+#define DET_OP(id, name) [DET_OP_##id] = &det_cpu_##name,
+#include "../ops.def"
+#undef DET_OP
+};
+
+const det_backend det_cpu_backend = {
+    .name = "CPU",
+    .device_type = DET_DEVICE_CPU,
+    .open = open_cpu,
+    .close = close_cpu,
+    .device_name = cpu_name,
+    .allocate = allocate_cpu,
+    .release = release_cpu,
+    .run = run_cpu,
+    .kernels = kernels,
+};

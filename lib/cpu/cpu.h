@@ -1,0 +1,51 @@
+/* What the files of the CPU backend share. */
+#ifndef DET_CPU_H
+#define DET_CPU_H
+
+#include "../backend.h"
+#include "dnn.h"
+#include "pool.h"
+
+struct det_device {
+    det_threads *threads;
+    det_dnn *dnn;
+    char name[64];
+};
+
+/* Kernels, one per operator; one that is missing does not link. */
+#define DET_OP(id, name) extern const det_kernel det_cpu_##name;
+#include "../ops.def"
+#undef DET_OP
+
+/* Work over the rows of all pictures: `rows` is called for rows [begin, end) of picture i, in bands whose cut does not
+ * depend on the number of pictures, so that a picture gives the same bytes alone and in a batch. */
+typedef struct det_rows_call {
+    const det_step *step;
+    const det_frame *frame;
+    void (*rows)(const struct det_rows_call *call, int picture, int begin, int end);
+} det_rows_call;
+void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame *frame,
+                      void (*rows)(const det_rows_call *call, int picture, int begin, int end));
+
+/* Bands that `n_rows` rows are cut into for this device, and the first row of band `band` (of the end: n_bands). */
+int det_cpu_bands(const det_device *device, int n_rows);
+int det_cpu_band_begin(int n_rows, int n_bands, int band);
+
+/* First value of picture i of a tensor. */
+static inline float *det_cpu_picture(void *values, det_shape shape, int i) {
+    return (float *)values + (size_t)i * shape.h * shape.w * shape.c;
+}
+
+float det_cpu_activate(float x, det_act act);
+/* In place over n values. */
+void det_cpu_activate_row(float *x, size_t n, det_act act);
+
+/* Loops that gain from wide registers are compiled for several x86 instruction sets, chosen when the library is
+ * loaded. Not under sanitizers: their checks would run in the resolvers, before they are ready. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(DET_SANITIZE)
+#define DET_CPU_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#else
+#define DET_CPU_CLONES
+#endif
+
+#endif

@@ -1,0 +1,11 @@
+/* Rewrites a network into one with fewer passes over memory: net -> net. */
+#ifndef DET_FUSE_H
+#define DET_FUSE_H
+
+#include "net.h"
+
+/* Activations join the operator before them, residual additions join their convolution, and a nearest upsampling joins
+ * the addition that reads it. Tapped tensors keep their values. */
+det_status det_fuse(det_net *net);
+
+#endif

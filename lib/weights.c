@@ -1,0 +1,222 @@
+#include "weights.h"
+
+#include "metadata.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_HEADER_BYTES = 4 << 20, MAX_TENSORS = 4096, LENGTH_BYTES = 8 };
+
+/* Where a tensor lies in the file, for the checks that need file order. */
+typedef struct extent {
+    uint64_t begin, end; /* bytes from the end of the header */
+    bool half;
+    det_weight *weight;
+} extent;
+
+const char *det_shape_text(const int64_t *shape, int n_dims, char text[64]) {
+    size_t n = 0;
+    text[n++] = '[';
+    for (int i = 0; i < n_dims && n < 48; i++)
+        n += (size_t)snprintf(text + n, 64 - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    snprintf(text + n, 64 - n, "]");
+    return text;
+}
+
+/* `data_offsets`: two non-negative integers. */
+static bool read_offsets(const json_t *entry, extent *e) {
+    const json_t *offsets = json_object_get(entry, "data_offsets");
+    const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
+    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
+        return false;
+    if (json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin))
+        return false;
+    e->begin = (uint64_t)json_integer_value(begin);
+    e->end = (uint64_t)json_integer_value(end);
+    return true;
+}
+
+static det_status read_shape(const json_t *entry, det_weight *w) {
+    const json_t *shape = json_object_get(entry, "shape");
+    if (!json_is_array(shape) || json_array_size(shape) > DET_MAX_DIMS)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': shape is not an array of 0 to %d sizes", w->name, DET_MAX_DIMS);
+    w->n_dims = (int)json_array_size(shape);
+    w->n_values = 1;
+    for (int i = 0; i < w->n_dims; i++) {
+        const json_t *size = json_array_get(shape, (size_t)i);
+        int64_t value = json_is_integer(size) ? json_integer_value(size) : 0;
+        if (value < 1 || value > INT32_MAX || w->n_values > INT64_MAX / 8 / value)
+            DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': size %d of its shape is not from 1 to 2147483647, or the whole is too large",
+                     w->name, i);
+        w->shape[i] = value;
+        w->n_values *= value;
+    }
+    return DET_OK;
+}
+
+static det_status read_entry(const char *name, const json_t *entry, uint64_t data_bytes, extent *e) {
+    det_weight *w = e->weight;
+    size_t length = strlen(name);
+    if (length < 1 || length >= DET_NAME_BYTES)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "a tensor's name has %zu bytes; 1 to %d are allowed", length, DET_NAME_BYTES - 1);
+    memcpy(w->name, name, length + 1);
+    DET_TRY(read_shape(entry, w));
+    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+    e->half = dtype && !strcmp(dtype, "F16");
+    if (!dtype || (strcmp(dtype, "F32") != 0 && !e->half))
+        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': dtype is '%s'; F32 and F16 are allowed", name, dtype ? dtype : "missing");
+    if (!read_offsets(entry, e))
+        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': data_offsets is not a pair of rising byte offsets", name);
+    uint64_t expected = (uint64_t)w->n_values * (e->half ? 2 : 4);
+    if (e->end - e->begin != expected)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': its shape needs %llu bytes, data_offsets give %llu", name,
+                 (unsigned long long)expected, (unsigned long long)(e->end - e->begin));
+    if (e->end > data_bytes)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': ends at byte %llu of %llu; the file is truncated", name,
+                 (unsigned long long)e->end, (unsigned long long)data_bytes);
+    return DET_OK;
+}
+
+static int by_offset(const void *a, const void *b) {
+    const extent *x = a, *y = b;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const det_weight *)a)->name, ((const det_weight *)b)->name);
+}
+
+/* One after another from the first byte to the last. */
+static det_status check_tiling(const extent *extents, int n, uint64_t data_bytes) {
+    uint64_t at = 0;
+    for (int i = 0; i < n; i++) {
+        if (extents[i].begin != at)
+            DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': begins at byte %llu, %s byte %llu where the one before it ends",
+                     extents[i].weight->name, (unsigned long long)extents[i].begin,
+                     extents[i].begin < at ? "overlapping" : "leaving a gap after", (unsigned long long)at);
+        at = extents[i].end;
+    }
+    if (at != data_bytes)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "the tensors end at byte %llu of %llu: bytes are left over",
+                 (unsigned long long)at, (unsigned long long)data_bytes);
+    return DET_OK;
+}
+
+static float half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half >> 15) << 31, exponent = (half >> 10) & 31, mantissa = half & 1023;
+    float value;
+    if (exponent == 0) {
+        value = ldexpf((float)mantissa, -24);
+        return sign ? -value : value;
+    }
+    uint32_t bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static det_status copy_values(const uint8_t *bytes, const extent *e, float *out) {
+    det_weight *w = e->weight;
+    for (int64_t i = 0; i < w->n_values; i++) {
+        if (e->half)
+            out[i] = half_to_float((uint16_t)(bytes[2 * i] | bytes[2 * i + 1] << 8));
+        else
+            memcpy(&out[i], bytes + 4 * i, 4);
+        if (!isfinite(out[i]))
+            DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': value %lld is not finite", w->name, (long long)i);
+    }
+    w->values = out;
+    return DET_OK;
+}
+
+static det_status read_tensors(json_t *header, const uint8_t *data, uint64_t data_bytes, extent *extents,
+                               det_weights *out) {
+    int n = 0;
+    const char *name;
+    json_t *entry;
+    json_object_foreach(header, name, entry) {
+        if (!strcmp(name, "__metadata__"))
+            continue;
+        extents[n].weight = &out->tensors[n];
+        DET_TRY(read_entry(name, entry, data_bytes, &extents[n]));
+        out->n_values += extents[n].weight->n_values; /* cannot overflow: each is at most data_bytes / 2 */
+        n++;
+    }
+    qsort(extents, (size_t)n, sizeof *extents, by_offset);
+    DET_TRY(check_tiling(extents, n, data_bytes));
+    out->n_tensors = n;
+    out->values = det_alloc((size_t)out->n_values * sizeof(float));
+    if (!out->values)
+        return DET_ERROR_OUT_OF_MEMORY;
+    float *values = out->values;
+    for (int i = 0; i < n; i++) {
+        DET_TRY(copy_values(data + extents[i].begin, &extents[i], values));
+        values += extents[i].weight->n_values;
+    }
+    qsort(out->tensors, (size_t)n, sizeof *out->tensors, by_name);
+    return DET_OK;
+}
+
+static det_status read_header(json_t *header, const uint8_t *data, uint64_t data_bytes, det_weights *out) {
+    size_t n_entries = json_object_size(header);
+    if (n_entries > MAX_TENSORS + 1)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "%zu tensors; at most %d are allowed", n_entries, MAX_TENSORS);
+    DET_TRY(det_metadata_read(header, out));
+    out->tensors = det_alloc_array(n_entries, sizeof *out->tensors);
+    extent *extents = det_alloc_array(n_entries, sizeof *extents);
+    det_status status = DET_ERROR_OUT_OF_MEMORY;
+    if (out->tensors && extents)
+        status = read_tensors(header, data, data_bytes, extents, out);
+    det_free(extents);
+    return status;
+}
+
+det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *out) {
+    if (n_bytes < LENGTH_BYTES)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: %zu bytes, a header needs at least %d", n_bytes, LENGTH_BYTES);
+    uint64_t header_bytes = 0;
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        header_bytes |= (uint64_t)data[i] << 8 * i;
+    if (header_bytes > MAX_HEADER_BYTES)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: a header of %llu bytes, at most %d are allowed",
+                 (unsigned long long)header_bytes, MAX_HEADER_BYTES);
+    if (header_bytes > n_bytes - LENGTH_BYTES)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %zu",
+                 (unsigned long long)header_bytes, n_bytes);
+    json_error_t error;
+    json_t *header = json_loadb((const char *)data + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!header)
+        DET_FAIL(json_error_code(&error) == json_error_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_BAD_MODEL,
+                 "the header is not JSON: %s at byte %d", error.text, error.position);
+    det_status status;
+    if (json_is_object(header))
+        status = read_header(header, data + LENGTH_BYTES + header_bytes, n_bytes - LENGTH_BYTES - header_bytes, out);
+    else
+        status = det_fail(DET_ERROR_BAD_MODEL, "the header is not a JSON object");
+    json_decref(header);
+    return status;
+}
+
+void det_weights_close(det_weights *weights) {
+    json_decref(weights->metadata);
+    det_free(weights->class_names);
+    det_free(weights->tensors);
+    det_free(weights->values);
+    memset(weights, 0, sizeof *weights);
+}
+
+const det_weight *det_weights_find(const det_weights *weights, const char *name) {
+    int low = 0, high = weights->n_tensors;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        int order = strcmp(name, weights->tensors[middle].name);
+        if (order == 0)
+            return &weights->tensors[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}

@@ -1,0 +1,179 @@
+/* A network against the outputs of its authors' code: golden_test MODEL REFERENCE [N_THREADS]
+ *
+ * Feeds the reference's normalised input past pre-processing and compares every tapped tensor, and the boxes, scores
+ * and keypoints of every prior, to 1e-4 of the tensor's largest value. */
+#include "check.h"
+#include "context.h"
+#include "cpu/candidates.h"
+#include "tensors.h"
+
+#include <math.h>
+
+static const double tolerance = 1e-4;
+
+static double largest(const tensor *t) {
+    double most = 0;
+    for (int64_t i = 0; i < t->n_values; i++)
+        most = fmax(most, fabs(t->values[i]));
+    return most;
+}
+
+/* Compares channels [first, first + c) of an NHWC tensor with an NCHW reference. */
+static void compare(const char *name, const float *x, det_shape s, int first, const tensor *reference) {
+    int c = reference->shape[1];
+    REQUIRE(reference->n_dims == 4 && reference->shape[0] == s.n && reference->shape[2] == s.h &&
+                reference->shape[3] == s.w && first + c <= s.c,
+            "%s: shapes differ: ours is %d,%d,%d,%d", name, s.n, s.h, s.w, s.c);
+    double worst = 0;
+    for (int n = 0; n < s.n; n++)
+        for (int k = 0; k < c; k++)
+            for (int i = 0; i < s.h; i++)
+                for (int j = 0; j < s.w; j++) {
+                    float ours = x[(((size_t)n * s.h + i) * s.w + j) * s.c + first + k];
+                    float theirs = reference->values[(((size_t)n * c + k) * s.h + i) * s.w + j];
+                    worst = fmax(worst, fabs((double)ours - theirs));
+                }
+    double relative = worst / largest(reference);
+    printf("  %-14s %.2e\n", name, relative);
+    CHECK_MSG(relative <= tolerance, "%s differs by %g of its largest value", name, relative);
+}
+
+static void *tap_values(det_context *c, const char *name, det_shape *shape) {
+    const det_net *net = &c->plan.net;
+    for (int i = 0; i < net->n_taps; i++) {
+        if (strcmp(net->taps[i].name, name) != 0)
+            continue;
+        for (int j = 0; j < c->plan.n_steps; j++) {
+            if (c->plan.steps[j].node->output == net->taps[i].tensor) {
+                *shape = c->plan.steps[j].output_shape;
+                return c->plan.steps[j].output;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* "neck.p3" is a tap of that name; "head.cls.p3" is a channel range of the tap "head.p3". */
+static int compare_taps(det_context *context, const tensor_file *file) {
+    static const char *const parts[] = {"cls", "reg", "kps"};
+    int n_compared = 0;
+    for (int i = 2; i <= 5; i++) {
+        static const char *const direct[] = {"backbone.c%d", "neck.p%d"};
+        for (int k = 0; k < 2; k++) {
+            det_name_text name = k ? det_name("neck.p%d", i) : det_name("backbone.c%d", i);
+            (void)direct;
+            tensor reference = tensor_find(file, name.text);
+            det_shape shape;
+            const float *x = reference.values ? tap_values(context, name.text, &shape) : NULL;
+            if (reference.values)
+                CHECK_MSG(x, "no tap %s", name.text);
+            if (x) {
+                compare(name.text, x, shape, 0, &reference);
+                n_compared++;
+            }
+        }
+        int first = 0;
+        for (size_t k = 0; k < DET_COUNT(parts); k++) {
+            det_name_text name = det_name("head.%s.p%d", parts[k], i);
+            tensor reference = tensor_find(file, name.text);
+            det_shape shape;
+            const float *x = reference.values ? tap_values(context, det_name("head.p%d", i).text, &shape) : NULL;
+            if (x) {
+                compare(name.text, x, shape, first, &reference);
+                first += reference.shape[1];
+                n_compared++;
+            }
+        }
+    }
+    return n_compared;
+}
+
+/* Largest difference of a field of all candidates from reference[picture][prior][size]. */
+static void compare_candidates(det_context *c, const tensor_file *file) {
+    tensor boxes = tensor_find(file, "boxes"), scores = tensor_find(file, "scores");
+    tensor points = tensor_find(file, "keypoints");
+    int n_priors = boxes.shape[1], n_classes = scores.shape[2];
+    double box = 0, score = 0, point = 0;
+    for (int n = 0; n < boxes.shape[0]; n++) {
+        const det_candidate_list *list = det_candidates_of(c->plan.candidates, c->options.max_candidates, n);
+        CHECK_MSG(list->n == n_priors * n_classes, "%d candidates of %d priors x %d classes", list->n, n_priors, n_classes);
+        for (int i = 0; i < list->n; i++) {
+            const det_candidate *a = &list->items[i];
+            size_t prior = (size_t)n * n_priors + a->prior;
+            const float *b = boxes.values + 4 * prior;
+            box = fmax(box, fmax(fmax(fabsf(a->x1 - b[0]), fabsf(a->y1 - b[1])), fmax(fabsf(a->x2 - b[2]), fabsf(a->y2 - b[3]))));
+            score = fmax(score, fabsf(a->score - scores.values[prior * n_classes + a->class_id]));
+            for (int k = 0; points.values && k < 10; k++)
+                point = fmax(point, fabsf((&a->landmarks[0][0])[k] - points.values[10 * prior + k]));
+        }
+    }
+    printf("  boxes %.2e, scores %.2e", box / largest(&boxes), score / largest(&scores));
+    CHECK_MSG(box <= tolerance * largest(&boxes), "boxes differ by %g pixels", box);
+    CHECK_MSG(score <= tolerance * largest(&scores), "scores differ by %g", score);
+    if (points.values) {
+        printf(", keypoints %.2e", point / largest(&points));
+        CHECK_MSG(point <= tolerance * largest(&points), "keypoints differ by %g pixels", point);
+    }
+    printf("\n");
+}
+
+static void feed_input(det_context *c, const tensor *input) {
+    det_shape s = c->plan.steps[0].output_shape;
+    float *x = c->plan.steps[0].output;
+    for (int n = 0; n < s.n; n++)
+        for (int k = 0; k < 3; k++)
+            for (int i = 0; i < s.h; i++)
+                for (int j = 0; j < s.w; j++)
+                    x[(((size_t)n * s.h + i) * s.w + j) * 3 + k] =
+                        input->values[(((size_t)n * 3 + k) * s.h + i) * s.w + j];
+}
+
+/* Everything passes: every prior and class becomes a candidate, and NMS keeps all. */
+static void open_limits(det_context *c, int n_classes) {
+    c->limits.iou = 2;
+    c->limits.multi_label = true;
+    c->limits.max_objects = 1;
+    for (int i = 0; i < n_classes; i++) {
+        c->limits.class_scores[i] = -1;
+        c->limits.class_logits[i] = -INFINITY;
+    }
+}
+
+int main(int argc, char **argv) {
+    REQUIRE(argc >= 3, "usage: golden_test MODEL REFERENCE [N_THREADS]");
+    tensor_file file = tensor_file_open(argv[2]);
+    tensor input = tensor_find(&file, "input");
+    REQUIRE(input.n_dims == 4, "%s has no input", argv[2]);
+    det_model *model;
+    REQUIRE(det_model_open(argv[1], &model) == DET_OK, "%s", det_last_error());
+    int n = input.shape[0];
+    det_context_options options = {.struct_size = sizeof options,
+                                   .device = DET_DEVICE_CPU,
+                                   .width = input.shape[3],
+                                   .height = input.shape[2],
+                                   .max_batch = n,
+                                   .n_threads = argc > 3 ? atoi(argv[3]) : 1,
+                                   .max_candidates = 65536};
+    det_context *context;
+    REQUIRE(det_context_build(model, &options, true, &context) == DET_OK, "%s", det_last_error());
+    open_limits(context, model->weights.info.n_classes);
+    det_object objects[16];
+    int32_t counts[16];
+    det_output output = {.objects = objects, .counts = counts, .max_objects = 1};
+    det_image images[16] = {{.width = 1}};
+    det_placement placements[16];
+    REQUIRE(n <= 16, "%d pictures", n);
+    for (int i = 0; i < n; i++)
+        placements[i] = (det_placement){.scale_x = 1, .scale_y = 1};
+    det_frame frame = {images, n, placements, &output, &context->limits};
+    feed_input(context, &input);
+    for (int i = 1; i < context->plan.n_steps; i++)
+        REQUIRE(det_plan_run_step(&context->plan, i, &frame, NULL) == DET_OK, "%s", det_last_error());
+    printf("%s %s, %d threads\n", model->weights.info.family, model->weights.info.variant, options.n_threads);
+    CHECK(compare_taps(context, &file) >= 3);
+    compare_candidates(context, &file);
+    det_context_destroy(context);
+    det_model_close(model);
+    tensor_file_close(&file);
+    return check_report(argv[0]);
+}
