@@ -18,20 +18,20 @@ static double largest(const tensor *t) {
     return most;
 }
 
-/* Compares channels [first, first + c) of an NHWC tensor with an NCHW reference. */
-static void compare(const char *name, const float *x, det_shape s, int first, const tensor *reference) {
+/* Compares channels [first, first + c) of an NHWC tensor, times `factor`, with an NCHW reference. */
+static void compare(const char *name, const float *x, det_shape s, int first, float factor, const tensor *reference) {
     int c = reference->shape[1];
     REQUIRE(reference->n_dims == 4 && reference->shape[0] == s.n && reference->shape[2] == s.h &&
                 reference->shape[3] == s.w && first + c <= s.c,
             "%s: shapes differ: ours is %d,%d,%d,%d", name, s.n, s.h, s.w, s.c);
     double worst = 0;
+    const float *theirs = reference->values;
     for (int n = 0; n < s.n; n++)
         for (int k = 0; k < c; k++)
             for (int i = 0; i < s.h; i++)
                 for (int j = 0; j < s.w; j++) {
-                    float ours = x[(((size_t)n * s.h + i) * s.w + j) * s.c + first + k];
-                    float theirs = reference->values[(((size_t)n * c + k) * s.h + i) * s.w + j];
-                    worst = fmax(worst, fabs((double)ours - theirs));
+                    float ours = x[(((size_t)n * s.h + i) * s.w + j) * s.c + first + k] * factor;
+                    worst = fmax(worst, fabs((double)ours - *theirs++));
                 }
     double relative = worst / largest(reference);
     printf("  %-14s %.2e\n", name, relative);
@@ -53,37 +53,46 @@ static void *tap_values(det_context *c, const char *name, det_shape *shape) {
     return NULL;
 }
 
-/* "neck.p3" is a tap of that name; "head.cls.p3" is a channel range of the tap "head.p3". */
-static int compare_taps(det_context *context, const tensor_file *file) {
+/* A reference of the same name as a tap. */
+static int compare_direct(det_context *context, const tensor_file *file, const char *name) {
+    tensor reference = tensor_find(file, name);
+    if (!reference.values)
+        return 0;
+    det_shape shape;
+    const float *x = tap_values(context, name, &shape);
+    REQUIRE(x, "no tap %s", name);
+    compare(name, x, shape, 0, 1, &reference);
+    return 1;
+}
+
+/* SCRFD's heads: "head.cls.p3", "head.reg.p3", "head.kps.p3" are channel ranges of the tap "head.p3", and the
+ * reference of "reg" has the level's scale in it, which ours gets in the decoder. */
+static int compare_scrfd_head(det_context *context, const tensor_file *file, int level) {
     static const char *const parts[] = {"cls", "reg", "kps"};
+    int first = 0, n_compared = 0;
+    for (size_t k = 0; k < DET_COUNT(parts); k++) {
+        det_name_text name = det_name("head.%s.p%d", parts[k], level);
+        tensor reference = tensor_find(file, name.text);
+        if (!reference.values)
+            continue;
+        det_shape shape;
+        const float *x = tap_values(context, det_name("head.p%d", level).text, &shape);
+        REQUIRE(x, "no tap head.p%d", level);
+        const det_weight *scale =
+            det_weights_find(&context->model->weights, det_name("bbox_head.scales.%d.scale", level - 3).text);
+        compare(name.text, x, shape, first, k == 1 && scale ? scale->values[0] : 1, &reference);
+        first += reference.shape[1];
+        n_compared++;
+    }
+    return n_compared;
+}
+
+static int compare_taps(det_context *context, const tensor_file *file) {
     int n_compared = 0;
-    for (int i = 2; i <= 5; i++) {
-        static const char *const direct[] = {"backbone.c%d", "neck.p%d"};
-        for (int k = 0; k < 2; k++) {
-            det_name_text name = k ? det_name("neck.p%d", i) : det_name("backbone.c%d", i);
-            (void)direct;
-            tensor reference = tensor_find(file, name.text);
-            det_shape shape;
-            const float *x = reference.values ? tap_values(context, name.text, &shape) : NULL;
-            if (reference.values)
-                CHECK_MSG(x, "no tap %s", name.text);
-            if (x) {
-                compare(name.text, x, shape, 0, &reference);
-                n_compared++;
-            }
-        }
-        int first = 0;
-        for (size_t k = 0; k < DET_COUNT(parts); k++) {
-            det_name_text name = det_name("head.%s.p%d", parts[k], i);
-            tensor reference = tensor_find(file, name.text);
-            det_shape shape;
-            const float *x = reference.values ? tap_values(context, det_name("head.p%d", i).text, &shape) : NULL;
-            if (x) {
-                compare(name.text, x, shape, first, &reference);
-                first += reference.shape[1];
-                n_compared++;
-            }
-        }
+    for (int level = 2; level <= 5; level++) {
+        n_compared += compare_direct(context, file, det_name("backbone.c%d", level).text);
+        n_compared += compare_direct(context, file, det_name("neck.p%d", level).text);
+        n_compared += compare_scrfd_head(context, file, level);
     }
     return n_compared;
 }
