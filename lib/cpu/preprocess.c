@@ -1,12 +1,14 @@
 /* Pictures of any size and format -> the network's input: resized, placed, normalised, RGB.
  *
  * Bilinear with pixel centres at .5, borders repeated, as OpenCV's INTER_LINEAR, but without its rounding to 8 bits
- * between the steps. Each source row is interpolated along x once, into one of two row buffers; two of those give an
- * output row. */
+ * between the steps. An output row is made in two passes that the compiler turns into wide instructions: two source
+ * rows are blended whole, as they lie in memory; then every output value gathers its two neighbours in that row, by
+ * tables that already know the format's channel order. NV12 stays Y, Cb, Cr until the end: the conversion is linear. */
 #include "cpu.h"
 
 #include <math.h>
-#include <string.h>
+
+enum { MAX_ROW_VALUES = 4 * 16384 };
 
 typedef struct preprocess_state {
     float mean, scale, pad; /* pad is normalised */
@@ -14,27 +16,25 @@ typedef struct preprocess_state {
     int n_bands;
 } preprocess_state;
 
-/* A thread's scratch, for one picture. */
-typedef struct columns {
-    int *left, *right; /* [w] source columns of each output column */
-    float *weight;     /* [w] of the right one */
-    float *rows[2];    /* [w][3] interpolated source rows ... */
-    int row_index[2];  /* ... and which they are, or -1 */
-} columns;
+/* A thread's scratch, for one picture: output value i lies between values left[i] and right[i] of the blended row. */
+typedef struct tables {
+    int *left, *right; /* [3 w] */
+    float *weight;     /* [3 w] of the right one */
+    float *row;        /* [MAX_ROW_VALUES] */
+} tables;
 
-static size_t columns_bytes(int w) {
-    size_t n = (size_t)w;
-    return (n * (2 * sizeof(int) + sizeof(float) + 2 * 3 * sizeof(float)) + 63) / 64 * 64;
+static size_t scratch_bytes(int w) {
+    size_t n = 3 * (size_t)w * (2 * sizeof(int) + sizeof(float)) + MAX_ROW_VALUES * sizeof(float);
+    return (n + 63) / 64 * 64;
 }
 
-static columns columns_at(void *memory, int w) {
-    columns c = {.row_index = {-1, -1}};
-    c.left = memory;
-    c.right = c.left + w;
-    c.weight = (float *)(c.right + w);
-    c.rows[0] = c.weight + w;
-    c.rows[1] = c.rows[0] + 3 * (size_t)w;
-    return c;
+static tables tables_at(void *memory, int w) {
+    tables t;
+    t.row = memory;
+    t.weight = t.row + MAX_ROW_VALUES;
+    t.left = (int *)(t.weight + 3 * (size_t)w);
+    t.right = t.left + 3 * (size_t)w;
+    return t;
 }
 
 /* Where position `i` of `n_out` lies between two of `n_in` pixels. */
@@ -47,90 +47,91 @@ static void locate(int i, int n_in, int n_out, int *low, int *high, float *weigh
     *high = DET_MAX(0, DET_MIN(first + 1, n_in - 1));
 }
 
-typedef struct rgb {
-    float r, g, b;
-} rgb;
+/* Place in a row of the value for channel `k` (R, G, B; of NV12 Y, Cb, Cr, the chroma row behind the luma row). */
+static int value_index(const det_image *image, int x, int k) {
+    switch (image->format) {
+    case DET_RGB8:
+        return 3 * x + k;
+    case DET_BGR8:
+        return 3 * x + 2 - k;
+    case DET_RGBA8:
+        return 4 * x + k;
+    case DET_GRAY8:
+        return x;
+    default: /* DET_NV12 */
+        return k == 0 ? x : image->width + x / 2 * 2 + k - 1;
+    }
+}
+
+static void fill_tables(const tables *t, const det_image *image, int w) {
+    for (int j = 0; j < w; j++) {
+        int left, right;
+        float weight;
+        locate(j, image->width, w, &left, &right, &weight);
+        for (int k = 0; k < 3; k++) {
+            t->left[3 * j + k] = value_index(image, left, k);
+            t->right[3 * j + k] = value_index(image, right, k);
+            t->weight[3 * j + k] = weight;
+        }
+    }
+}
+
+DET_CPU_CLONES static void blend_rows(const uint8_t *a, const uint8_t *b, float weight, float *y, int n) {
+    for (int i = 0; i < n; i++)
+        y[i] = (float)a[i] + ((float)b[i] - (float)a[i]) * weight;
+}
+
+/* Blends source rows `top` and `bottom` into t->row. */
+static void blend(const tables *t, const det_image *image, int top, int bottom, float weight) {
+    static const int values_per_pixel[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
+    const uint8_t *plane = image->planes[0];
+    blend_rows(plane + top * image->strides[0], plane + bottom * image->strides[0], weight, t->row,
+               image->width * values_per_pixel[image->format]);
+    if (image->format == DET_NV12) {
+        const uint8_t *chroma = image->planes[1];
+        blend_rows(chroma + top / 2 * image->strides[1], chroma + bottom / 2 * image->strides[1], weight,
+                   t->row + image->width, (image->width + 1) / 2 * 2);
+    }
+}
+
+DET_CPU_CLONES static void gather(const float *row, const int *left, const int *right, const float *weight, float mean,
+                                  float scale, float *y, int n) {
+    for (int i = 0; i < n; i++)
+        y[i] = (row[left[i]] + (row[right[i]] - row[left[i]]) * weight[i] - mean) * scale;
+}
 
 static float clamp_grey(float x) {
     return x < 0 ? 0 : x > 255 ? 255 : x;
 }
 
-/* BT.601, video range. */
-static rgb from_yuv(uint8_t luma, uint8_t cb, uint8_t cr) {
-    float y = 1.164383f * ((float)luma - 16), u = (float)cb - 128, v = (float)cr - 128;
-    return (rgb){clamp_grey(y + 1.596027f * v), clamp_grey(y - 0.391762f * u - 0.812968f * v),
-                 clamp_grey(y + 2.017232f * u)};
-}
-
-static inline void blend(float *out, rgb a, rgb b, float weight) {
-    out[0] = a.r + (b.r - a.r) * weight;
-    out[1] = a.g + (b.g - a.g) * weight;
-    out[2] = a.b + (b.b - a.b) * weight;
-}
-
-static inline void interpolate_packed(const uint8_t *row, const columns *c, int w, int size, int red, int blue, float *out) {
-    for (int j = 0; j < w; j++, out += 3) {
-        const uint8_t *a = row + (size_t)c->left[j] * size, *b = row + (size_t)c->right[j] * size;
-        blend(out, (rgb){a[red], a[1], a[blue]}, (rgb){b[red], b[1], b[blue]}, c->weight[j]);
+/* BT.601, video range, in place. */
+static void yuv_to_rgb(float *x, int n_pixels, float mean, float scale) {
+    for (int i = 0; i < n_pixels; i++, x += 3) {
+        float y = 1.164383f * (x[0] - 16), u = x[1] - 128, v = x[2] - 128;
+        x[0] = (clamp_grey(y + 1.596027f * v) - mean) * scale;
+        x[1] = (clamp_grey(y - 0.391762f * u - 0.812968f * v) - mean) * scale;
+        x[2] = (clamp_grey(y + 2.017232f * u) - mean) * scale;
     }
-}
-
-static void interpolate_grey(const uint8_t *row, const columns *c, int w, float *out) {
-    for (int j = 0; j < w; j++, out += 3) {
-        float a = row[c->left[j]], b = row[c->right[j]];
-        out[0] = out[1] = out[2] = a + (b - a) * c->weight[j];
-    }
-}
-
-static void interpolate_nv12(const uint8_t *luma, const uint8_t *chroma, const columns *c, int w, float *out) {
-    for (int j = 0; j < w; j++, out += 3) {
-        int a = c->left[j], b = c->right[j];
-        const uint8_t *ca = chroma + a / 2 * 2, *cb = chroma + b / 2 * 2;
-        blend(out, from_yuv(luma[a], ca[0], ca[1]), from_yuv(luma[b], cb[0], cb[1]), c->weight[j]);
-    }
-}
-
-static void interpolate_row(const det_image *image, int y, const columns *c, int w, float *out) {
-    const uint8_t *row = (const uint8_t *)image->planes[0] + y * image->strides[0];
-    switch (image->format) {
-    case DET_RGB8:
-        interpolate_packed(row, c, w, 3, 0, 2, out);
-        break;
-    case DET_BGR8:
-        interpolate_packed(row, c, w, 3, 2, 0, out);
-        break;
-    case DET_RGBA8:
-        interpolate_packed(row, c, w, 4, 0, 2, out);
-        break;
-    case DET_GRAY8:
-        interpolate_grey(row, c, w, out);
-        break;
-    default: /* DET_NV12 */
-        interpolate_nv12(row, (const uint8_t *)image->planes[1] + y / 2 * image->strides[1], c, w, out);
-    }
-}
-
-/* The interpolated source row `y`, from a buffer when it is there; never drops row `keep`. */
-static const float *source_row(const det_image *image, columns *c, int w, int y, int keep) {
-    for (int i = 0; i < 2; i++) {
-        if (c->row_index[i] == y)
-            return c->rows[i];
-    }
-    int i = c->row_index[0] == keep;
-    interpolate_row(image, y, c, w, c->rows[i]);
-    c->row_index[i] = y;
-    return c->rows[i];
-}
-
-DET_CPU_CLONES static void normalise(const float *a, const float *b, float weight, float mean, float scale, float *y,
-                                     int n) {
-    for (int i = 0; i < n; i++)
-        y[i] = (a[i] + (b[i] - a[i]) * weight - mean) * scale;
 }
 
 static void fill(float *y, float value, int n) {
     for (int i = 0; i < n; i++)
         y[i] = value;
+}
+
+/* Row `i` of the part of the input that the picture covers, to y. */
+static void picture_row(const preprocess_state *state, const tables *t, const det_image *image, const det_placement *p,
+                        int i, float *y) {
+    int top, bottom;
+    float weight;
+    locate(i, image->height, p->h, &top, &bottom, &weight);
+    blend(t, image, top, bottom, weight);
+    if (image->format == DET_NV12) {
+        gather(t->row, t->left, t->right, t->weight, 0, 1, y, 3 * p->w);
+        yuv_to_rgb(y, p->w, state->mean, state->scale);
+    } else {
+        gather(t->row, t->left, t->right, t->weight, state->mean, state->scale, y, 3 * p->w);
+    }
 }
 
 typedef struct preprocess_task {
@@ -139,29 +140,24 @@ typedef struct preprocess_task {
 } preprocess_task;
 
 static void run_band(void *context, int task, int thread) {
-    const preprocess_task *t = context;
-    const preprocess_state *state = t->step->state;
-    det_shape s = t->step->output_shape;
+    const preprocess_task *job = context;
+    const preprocess_state *state = job->step->state;
+    det_shape s = job->step->output_shape;
     int picture = task / state->n_bands, band = task % state->n_bands;
-    const det_image *image = &t->frame->images[picture];
-    det_placement p = t->frame->placements[picture];
-    columns c = columns_at((char *)t->step->workspace + (size_t)thread * state->scratch_bytes, s.w);
-    for (int j = 0; j < p.w; j++)
-        locate(j, image->width, p.w, &c.left[j], &c.right[j], &c.weight[j]);
+    const det_image *image = &job->frame->images[picture];
+    const det_placement *p = &job->frame->placements[picture];
+    tables t = tables_at((char *)job->step->workspace + (size_t)thread * state->scratch_bytes, s.w);
+    fill_tables(&t, image, p->w);
     int end = det_cpu_band_begin(s.h, state->n_bands, band + 1);
     for (int i = det_cpu_band_begin(s.h, state->n_bands, band); i < end; i++) {
-        float *y = det_cpu_picture(t->step->output, s, picture) + (size_t)i * s.w * 3;
-        if (i < p.y || i >= p.y + p.h) {
+        float *y = det_cpu_picture(job->step->output, s, picture) + (size_t)i * s.w * 3;
+        if (i < p->y || i >= p->y + p->h) {
             fill(y, state->pad, 3 * s.w);
             continue;
         }
-        int top, bottom;
-        float weight;
-        locate(i - p.y, image->height, p.h, &top, &bottom, &weight);
-        const float *a = source_row(image, &c, p.w, top, bottom), *b = source_row(image, &c, p.w, bottom, top);
-        fill(y, state->pad, 3 * p.x);
-        normalise(a, b, weight, state->mean, state->scale, y + 3 * p.x, 3 * p.w);
-        fill(y + 3 * (p.x + p.w), state->pad, 3 * (s.w - p.x - p.w));
+        fill(y, state->pad, 3 * p->x);
+        picture_row(state, &t, image, p, i - p->y, y + 3 * p->x);
+        fill(y + 3 * (p->x + p->w), state->pad, 3 * (s.w - p->x - p->w));
     }
 }
 
@@ -174,7 +170,7 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
     state->scale = facts->model->scale;
     state->pad = (facts->model->pad_value - state->mean) * state->scale;
     state->n_bands = det_cpu_bands(device, step->output_shape.h);
-    state->scratch_bytes = columns_bytes(step->output_shape.w);
+    state->scratch_bytes = scratch_bytes(step->output_shape.w);
     step->workspace_bytes = state->scratch_bytes * (size_t)det_threads_count(device->threads);
     return DET_OK;
 }
