@@ -4,13 +4,38 @@ det_tensor_id det_conv_act(det_net *net, det_tensor_id x, const char *name, int 
     return det_conv2d(net, x, name, c_out, (det_conv_options){.k = k, .stride = stride, .act = act});
 }
 
-static int channels(const det_net *net, det_tensor_id x) {
+int det_channels(const det_net *net, det_tensor_id x) {
     return x == DET_NO_TENSOR ? 0 : net->tensors[x].shape.c;
 }
 
 det_tensor_id det_depthwise_act(det_net *net, det_tensor_id x, const char *name, int k, int stride, det_act act) {
-    int c = channels(net, x);
+    int c = det_channels(net, x);
     return det_conv2d(net, x, name, c, (det_conv_options){.k = k, .stride = stride, .groups = c, .act = act});
+}
+
+det_tensor_id det_yolo_conv(det_net *net, det_tensor_id x, const char *name, int k, int stride) {
+    return det_conv_act(net, x, name, 0, k, stride, DET_ACT_SILU);
+}
+
+det_tensor_id det_yolo_bottleneck(det_net *net, det_tensor_id x, const char *name, int k1, int k2, bool shortcut) {
+    det_tensor_id y = det_yolo_conv(net, x, det_name("%.100s.cv1", name).text, k1, 1);
+    y = det_yolo_conv(net, y, det_name("%.100s.cv2", name).text, k2, 1);
+    return shortcut && det_channels(net, x) == det_channels(net, y) ? det_add(net, x, y) : y;
+}
+
+det_tensor_id det_yolo_c3(det_net *net, det_tensor_id x, const char *name, int k1, bool shortcut) {
+    det_tensor_id y = det_yolo_conv(net, x, det_name("%.100s.cv1", name).text, 1, 1);
+    for (int i = 0; det_net_has(net, det_name("%.100s.m.%d.cv1", name, i).text); i++)
+        y = det_yolo_bottleneck(net, y, det_name("%.100s.m.%d", name, i).text, k1, 3, shortcut);
+    det_tensor_id halves[] = {y, det_yolo_conv(net, x, det_name("%.100s.cv2", name).text, 1, 1)};
+    return det_yolo_conv(net, det_concat(net, halves, 2), det_name("%.100s.cv3", name).text, 1, 1);
+}
+
+det_tensor_id det_yolo_sppf(det_net *net, det_tensor_id x, const char *name) {
+    det_tensor_id pooled[4] = {det_yolo_conv(net, x, det_name("%.100s.cv1", name).text, 1, 1)};
+    for (int i = 1; i < 4; i++)
+        pooled[i] = det_max_pool(net, pooled[i - 1], 5, 1, 2);
+    return det_yolo_conv(net, det_concat(net, pooled, 4), det_name("%.100s.cv2", name).text, 1, 1);
 }
 
 /* A bare convolution "neck.<list>.<i>". */
@@ -48,7 +73,7 @@ static det_tensor_id tower(det_net *net, det_tensor_id x, int level, const det_s
     for (int i = 0; i < head->n_convs; i++) {
         det_name_text name = det_name("bbox_head.cls_stride_convs.%d.%d", level, i);
         if (head->separable) {
-            int c = channels(net, x);
+            int c = det_channels(net, x);
             x = tower_conv(net, x, det_name("%.100s.depthwise_conv", name.text).text, c, 3, c, head->n_groups);
             x = tower_conv(net, x, det_name("%.100s.pointwise_conv", name.text).text, head->width, 1, 1, head->n_groups);
         } else {

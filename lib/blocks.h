@@ -9,6 +9,17 @@ det_tensor_id det_conv_act(det_net *net, det_tensor_id x, const char *name, int 
 /* Depthwise convolution with bias and activation. */
 det_tensor_id det_depthwise_act(det_net *net, det_tensor_id x, const char *name, int k, int stride, det_act act);
 
+/* The blocks of YOLOv5, YOLOv8 and YOLO11, with SiLU; widths and depths are the checkpoint's. */
+det_tensor_id det_yolo_conv(det_net *net, det_tensor_id x, const char *name, int k, int stride);
+/* x + cv2(cv1(x)); without `shortcut`, or where channels change, no addition. */
+det_tensor_id det_yolo_bottleneck(det_net *net, det_tensor_id x, const char *name, int k1, int k2, bool shortcut);
+/* cv3([m(cv1(x)), cv2(x)]): bottlenecks on one half of the channels. */
+det_tensor_id det_yolo_c3(det_net *net, det_tensor_id x, const char *name, int k1, bool shortcut);
+/* Max pools of 5, 9 and 13 as three of 5 in a row, beside their input. */
+det_tensor_id det_yolo_sppf(det_net *net, det_tensor_id x, const char *name);
+
+int det_channels(const det_net *net, det_tensor_id x);
+
 /* DamoFD's and SCRFD's neck (PAFPN): p[i] of three levels from c[i]; every convolution bare. */
 void det_pafpn(det_net *net, const det_tensor_id c[DET_N_LEVELS], int width, det_tensor_id p[DET_N_LEVELS]);
 

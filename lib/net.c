@@ -202,7 +202,7 @@ det_tensor_id det_conv2d_parts(det_net *net, det_tensor_id x, int n_parts, const
                          .groups = DET_MAX(options.groups, 1),
                          .n_parts = n_parts,
                          .act = options.act};
-    p.pad = p.k / 2;
+    p.pad = options.pad ? options.pad : p.k / 2;
     int c = 0;
     for (int i = 0; i < n_parts; i++) {
         int c_part = bind_part(net, names[i].text, c_outs ? c_outs[i] : 0, in.c, &p, options.no_bias, &p.parts[i]);

@@ -57,9 +57,10 @@ int det_net_c_out(det_net *net, const char *name);
 
 det_tensor_id det_preprocess(det_net *net, det_shape shape);
 
-/* Convolution "<name>.weight", "<name>.bias", "same" padded; c_out 0: the checkpoint's. */
+/* Convolution "<name>.weight", "<name>.bias"; c_out 0: the checkpoint's. */
 typedef struct det_conv_options {
     int k, stride, groups; /* 0 stands for 1 */
+    int pad;               /* 0 stands for k / 2 */
     bool no_bias;
     det_act act;
 } det_conv_options;

@@ -5,7 +5,6 @@
 #include "blocks.h"
 #include "models.h"
 
-#include <stdio.h>
 #include <string.h>
 
 typedef enum block_kind {
@@ -64,10 +63,6 @@ static const variant_row variants[] = {
      {.width = 256, .n_convs = 2, .n_groups = 32}},
 };
 
-static int channels(const det_net *net, det_tensor_id x) {
-    return x == DET_NO_TENSOR ? 0 : net->tensors[x].shape.c;
-}
-
 /* The residual blocks: their convolutions, each named by its place in the published list of layers (conv, norm,
  * activation: three places each). The last has no activation before the addition. */
 typedef struct residual_row {
@@ -81,7 +76,7 @@ static det_tensor_id residual(det_net *net, det_tensor_id x, const char *name, c
     int c_out = rows[n - 1].c_out, stride = 1;
     for (int i = 0; i < n; i++)
         stride *= rows[i].stride;
-    if (project || stride > 1 || channels(net, x) != c_out)
+    if (project || stride > 1 || det_channels(net, x) != c_out)
         shortcut = det_conv_act(net, x, det_name("%.100s.proj", name).text, c_out, 1, stride, DET_ACT_NONE);
     for (int i = 0; i < n; i++) {
         det_name_text layer = det_name("%.100s.%d", name, 3 * i);

@@ -8,6 +8,9 @@ static const struct {
 } families[] = {
     {"damofd", det_build_damofd},
     {"scrfd", det_build_scrfd},
+    {"yolov5", det_build_yolov5},
+    {"yolov8", det_build_yolov8},
+    {"yolo11", det_build_yolo11},
 };
 
 det_status det_models_build(det_net *net, det_shape shape) {

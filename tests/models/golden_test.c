@@ -18,20 +18,32 @@ static double largest(const tensor *t) {
     return most;
 }
 
-/* Compares channels [first, first + c) of an NHWC tensor, times `factor`, with an NCHW reference. */
-static void compare(const char *name, const float *x, det_shape s, int first, float factor, const tensor *reference) {
-    int c = reference->shape[1];
+/* Channels of a tensor of ours (NHWC): those from `first`, times `factor`. */
+typedef struct view {
+    const float *x;
+    det_shape shape;
+    int first;
+    float factor;
+} view;
+
+static double difference(const view *v, int n, int i, int j, int k, float theirs) {
+    det_shape s = v->shape;
+    return fabs((double)v->x[(((size_t)n * s.h + i) * s.w + j) * s.c + v->first + k] * v->factor - theirs);
+}
+
+/* With channels [begin, begin + c) of an NCHW reference. */
+static void compare(const char *name, view ours, const tensor *reference, int begin, int c) {
+    det_shape s = ours.shape;
     REQUIRE(reference->n_dims == 4 && reference->shape[0] == s.n && reference->shape[2] == s.h &&
-                reference->shape[3] == s.w && first + c <= s.c,
+                reference->shape[3] == s.w && ours.first + c <= s.c && begin + c <= reference->shape[1],
             "%s: shapes differ: ours is %d,%d,%d,%d", name, s.n, s.h, s.w, s.c);
     double worst = 0;
-    const float *theirs = reference->values;
     for (int n = 0; n < s.n; n++)
         for (int k = 0; k < c; k++)
             for (int i = 0; i < s.h; i++)
                 for (int j = 0; j < s.w; j++) {
-                    float ours = x[(((size_t)n * s.h + i) * s.w + j) * s.c + first + k] * factor;
-                    worst = fmax(worst, fabs((double)ours - *theirs++));
+                    size_t at = (((size_t)n * reference->shape[1] + begin + k) * s.h + i) * s.w + j;
+                    worst = fmax(worst, difference(&ours, n, i, j, k, reference->values[at]));
                 }
     double relative = worst / largest(reference);
     printf("  %-14s %.2e\n", name, relative);
@@ -61,7 +73,35 @@ static int compare_direct(det_context *context, const tensor_file *file, const c
     det_shape shape;
     const float *x = tap_values(context, name, &shape);
     REQUIRE(x, "no tap %s", name);
-    compare(name, x, shape, 0, 1, &reference);
+    compare(name, (view){x, shape, 0, 1}, &reference, 0, reference.shape[1]);
+    return 1;
+}
+
+/* The reference "head.raw.p3" of YOLOv8 and YOLO11 is [boxes | classes], our taps "head.reg.p3" and "head.cls.p3"; that
+ * of YOLOv5 is [n, anchors, h, w, 5 + classes], our tap "head.p3". */
+static int compare_yolo_head(det_context *context, const tensor_file *file, int level) {
+    tensor reference = tensor_find(file, det_name("head.raw.p%d", level).text);
+    if (!reference.values)
+        return 0;
+    det_shape a, b;
+    const float *boxes = tap_values(context, det_name("head.reg.p%d", level).text, &a);
+    const float *classes = tap_values(context, det_name("head.cls.p%d", level).text, &b);
+    if (boxes && classes) {
+        compare("head.raw boxes", (view){boxes, a, 0, 1}, &reference, 0, a.c);
+        compare("head.raw classes", (view){classes, b, 0, 1}, &reference, a.c, b.c);
+        return 1;
+    }
+    const float *x = tap_values(context, det_name("head.p%d", level).text, &a);
+    REQUIRE(x && reference.n_dims == 5 && reference.n_values == det_shape_values(a), "no tap for head.raw.p%d", level);
+    double worst = 0;
+    int n_outputs = reference.shape[4];
+    for (int64_t i = 0; i < reference.n_values; i++) {
+        int64_t cell = i / n_outputs % ((int64_t)a.h * a.w), anchor = i / n_outputs / a.h / a.w;
+        view v = {x, a, (int)(anchor % reference.shape[1]) * n_outputs, 1};
+        worst = fmax(worst, difference(&v, (int)(anchor / reference.shape[1]), (int)(cell / a.w), (int)(cell % a.w),
+                                       (int)(i % n_outputs), reference.values[i]));
+    }
+    CHECK_MSG(worst <= tolerance * largest(&reference), "head.raw.p%d differs by %g", level, worst);
     return 1;
 }
 
@@ -80,7 +120,8 @@ static int compare_scrfd_head(det_context *context, const tensor_file *file, int
         REQUIRE(x, "no tap head.p%d", level);
         const det_weight *scale =
             det_weights_find(&context->model->weights, det_name("bbox_head.scales.%d.scale", level - 3).text);
-        compare(name.text, x, shape, first, k == 1 && scale ? scale->values[0] : 1, &reference);
+        view ours = {x, shape, first, k == 1 && scale ? scale->values[0] : 1};
+        compare(name.text, ours, &reference, 0, reference.shape[1]);
         first += reference.shape[1];
         n_compared++;
     }
@@ -93,6 +134,7 @@ static int compare_taps(det_context *context, const tensor_file *file) {
         n_compared += compare_direct(context, file, det_name("backbone.c%d", level).text);
         n_compared += compare_direct(context, file, det_name("neck.p%d", level).text);
         n_compared += compare_scrfd_head(context, file, level);
+        n_compared += compare_yolo_head(context, file, level);
     }
     return n_compared;
 }
