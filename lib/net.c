@@ -110,7 +110,9 @@ const det_weight *det_param(det_net *net, const char *name, const int64_t *shape
     const det_weight *weight = use_weight(net, name);
     if (!weight)
         return NULL;
-    bool same = weight->n_dims == n_dims && !memcmp(weight->shape, shape, (size_t)n_dims * sizeof *shape);
+    bool same = weight->n_dims == n_dims;
+    for (int i = 0; same && i < n_dims; i++)
+        same = weight->shape[i] == shape[i];
     if (!same) {
         char has[64], wants[64];
         fail(net, det_fail(DET_ERROR_BAD_MODEL, "tensor '%s' has shape %s; %s %s needs %s", name,

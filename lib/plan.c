@@ -112,6 +112,10 @@ det_status det_plan_build(det_plan *plan, const det_weights *weights, const det_
     DET_TRY(det_net_open(&plan->net, weights));
     det_shape input = {options->max_batch, options->height, options->width, 3};
     DET_TRY(det_models_build(&plan->net, input));
+    return det_plan_complete(plan, options);
+}
+
+det_status det_plan_complete(det_plan *plan, const det_plan_options *options) {
     DET_TRY(det_net_finish(&plan->net));
     DET_TRY(det_fuse(&plan->net));
     for (int i = 0; options->keep_taps && i < plan->net.n_taps; i++)
@@ -121,7 +125,7 @@ det_status det_plan_build(det_plan *plan, const det_weights *weights, const det_
         (int64_t)options->max_batch *
         (int64_t)(sizeof(det_candidate_list) + (size_t)options->max_candidates * sizeof(det_candidate));
     DET_TRY(make_steps(plan));
-    det_plan_facts facts = {&weights->info, options->max_candidates, plan->net.clip};
+    det_plan_facts facts = {&plan->net.weights->info, options->max_candidates, plan->net.clip};
     DET_TRY(choose(plan, &facts));
     return place_and_allocate(plan);
 }

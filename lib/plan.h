@@ -24,6 +24,8 @@ typedef struct det_plan_options {
 /* Builds the network of `weights`, fuses, chooses and prepares a kernel for every node, places and allocates.
  * `plan` is zeroed memory whose backend and device are set; det_plan_close gives back whatever it holds. */
 det_status det_plan_build(det_plan *plan, const det_weights *weights, const det_plan_options *options);
+/* All of that but the building, for a test whose net holds nodes of its own: plan->net is open and emitted. */
+det_status det_plan_complete(det_plan *plan, const det_plan_options *options);
 void det_plan_close(det_plan *plan);
 
 /* Runs one step; a failure's message names the node and its shape. */

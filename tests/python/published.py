@@ -1,0 +1,90 @@
+"""Checkpoints as their authors publish them, made from the layouts, for networks without a golden manifest."""
+
+import re
+from typing import Dict, Iterator, List, Tuple
+
+import numpy as np
+from support import field, onnx_model, onnx_node, onnx_tensor
+
+Tensors = Dict[str, np.ndarray]
+
+
+def random_tensors(shapes: Dict[str, Tuple[int, ...]], seed: int) -> Tensors:
+    """Small random float32 tensors."""
+    random = np.random.default_rng(seed)
+    return {name: random.standard_normal(shape, dtype=np.float32) * np.float32(0.1) for name, shape in shapes.items()}
+
+
+def damo_yolo(shapes: Dict[str, Tuple[int, ...]], convs: List[str], deployed: bool) -> Tensors:
+    """An unfolded DAMO-YOLO, by the rules of the authors' modules; the values are random."""
+    wanted: Dict[str, Tuple[int, ...]] = {}
+
+    def norm(name: str, channels: int) -> None:
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            wanted[f"{name}.{part}"] = (channels,)
+        wanted[f"{name}.num_batches_tracked"] = ()
+
+    for name in convs:
+        shape = shapes[f"{name}.weight"]
+        if name.startswith("head."):
+            wanted[f"{name}.weight"], wanted[f"{name}.bias"] = shape, shape[:1]
+        elif re.search(r"(block_list\.\d+\.block_list\.\d+|convstem\.\d+|convs\.\d+)\.conv2$", name) and shape[2] == 3:
+            if deployed:
+                wanted[f"{name}.rbr_reparam.weight"], wanted[f"{name}.rbr_reparam.bias"] = shape, shape[:1]
+                continue
+            wanted[f"{name}.rbr_dense.conv.weight"] = shape
+            norm(f"{name}.rbr_dense.bn", shape[0])
+            wanted[f"{name}.rbr_1x1.conv.weight"] = shape[:2] + (1, 1)
+            norm(f"{name}.rbr_1x1.bn", shape[0])
+        else:
+            conv, bn = _pair(name)
+            wanted[f"{conv}.weight"] = shape
+            norm(bn, shape[0])
+    for level in range(3):
+        wanted[f"head.scales.{level}.scale"] = ()
+    wanted["head.integral.project"] = (8,)
+    tensors = random_tensors(wanted, seed=5)
+    for name in tensors:
+        if name.endswith("running_var"):
+            tensors[name] = np.abs(tensors[name]) + 1
+    return tensors
+
+
+def _pair(name: str) -> Tuple[str, str]:
+    """Published names of a convolution and its BatchNorm."""
+    block, _, last = name.rpartition(".")
+    if last in ("depthwise", "pointwise"):
+        return name, f"{block}.{'dw' if last == 'depthwise' else 'pw'}norm"
+    if block.endswith(".conv") and last.isdigit():
+        return name, f"{block}.{int(last) + 1}"
+    inside_backbone = name.startswith("backbone.")
+    focus = re.match(r"backbone\.(block_list|csp_stage)\.0\.conv$", name)
+    spp = re.search(r"(block_list\.\d+\.block_list\.1|spp)\.conv[12]$", name)
+    if inside_backbone and not focus and not spp:
+        return f"{name}.conv1", f"{name}.bn1"
+    return f"{name}.conv", f"{name}.bn"
+
+
+def onnx_graph(tensors: Tensors, convs: List[str], name_of: "Dict[str, str]", scales: Dict[str, str]) -> Iterator[bytes]:
+    """Nodes of an exported network: one convolution after another, the scaled ones multiplied.
+
+    name_of  the name of each convolution's weight in the file
+    """
+    for i, conv in enumerate(convs):
+        inputs = [f"v{i}", name_of[conv], f"b{i}"]
+        yield onnx_node("Conv", inputs, [f"v{i + 1}"], f"Conv_{i}")
+        for scale in (scale for scale, scaled in scales.items() if scaled == conv):
+            yield onnx_node("Mul", [f"v{i + 1}", scale], [f"s{i}"])
+
+
+def onnx_export(
+    tensors: Tensors, convs: List[str], scales: Dict[str, str], name_of: "Dict[str, str]", extra: Tensors, **metadata: str
+) -> bytes:
+    """An .onnx file of a network, with further tensors of which each is a factor of something."""
+    stored = [onnx_tensor(name_of[conv], tensors[f"{conv}.weight"]) for conv in convs]
+    stored += [onnx_tensor(f"b{i}", tensors[f"{conv}.bias"]) for i, conv in enumerate(convs)]
+    stored += [onnx_tensor(name, np.asarray(tensors[name])) for name in scales]
+    stored += [onnx_tensor(name, tensor) for name, tensor in extra.items()]
+    nodes = list(onnx_graph(tensors, convs, name_of, scales))
+    nodes += [onnx_node("Mul", ["other", name], [f"{name}_out"]) for name in extra]
+    return onnx_model(nodes, stored, (640, 640), **metadata)
