@@ -42,8 +42,8 @@ void det_cpu_activate_row(float *x, size_t n, det_act act);
 
 /* Loops that gain from wide registers are compiled for several x86 instruction sets, chosen when the library is
  * loaded. Not under sanitizers: their checks would run in the resolvers, before they are ready. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(DET_SANITIZE)
-#define DET_CPU_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#if defined(__x86_64__) && defined(__GLIBC__) && __GNUC__ >= 12 && !defined(__clang__) && !defined(DET_SANITIZE)
+#define DET_CPU_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define DET_CPU_CLONES
 #endif

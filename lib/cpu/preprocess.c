@@ -2,7 +2,7 @@
  *
  * Bilinear with pixel centres at .5 and borders repeated, in the arithmetic of the authors' pipelines. Those that
  * letterbox resize 8-bit pictures with OpenCV, whose INTER_LINEAR has weights of 11 bits and rounds to a grey level in
- * its own way: the same bytes come out here. DAMO-YOLO, which stretches, resizes in float.
+ * its own way: the same bytes come out here. A stretched picture stays in float.
  *
  * Each source row is interpolated along x once, into one of two row buffers; two of those give an output row. NV12
  * stays Y, Cb, Cr until the end, for the conversion is linear. */
@@ -26,20 +26,30 @@ typedef struct tap {
     float low_weight, high_weight;
 } tap;
 
-/* A thread's scratch, for one picture. */
+/* A thread's scratch, for one picture. Pixels are gathered as words of three bytes, then unpacked into planes: both
+ * loops are wide then. */
 typedef struct scratch {
-    tap *columns;     /* [w] */
-    float *rows[2];   /* [w][3] interpolated source rows ... */
-    int row_index[2]; /* ... and which they are, or -1 */
+    int *low, *high;                 /* [w] taps of the output columns */
+    float *low_weight, *high_weight; /* [w] */
+    uint32_t *low_pixel, *high_pixel; /* [w] */
+    float *rows[2];                  /* [3][w] interpolated source rows ... */
+    int row_index[2];                /* ... and which they are, or -1 */
 } scratch;
 
+enum { SCRATCH_WORDS = 6 + 2 * 3 };
+
 static size_t scratch_bytes(int w) {
-    return ((size_t)w * (sizeof(tap) + 2 * 3 * sizeof(float)) + 63) / 64 * 64;
+    return ((size_t)w * SCRATCH_WORDS * sizeof(float) + 63) / 64 * 64;
 }
 
 static scratch scratch_at(void *memory, int w) {
-    scratch s = {.columns = memory, .row_index = {-1, -1}};
-    s.rows[0] = (float *)(s.columns + w);
+    scratch s = {.low = memory, .row_index = {-1, -1}};
+    s.high = s.low + w;
+    s.low_weight = (float *)(s.high + w);
+    s.high_weight = s.low_weight + w;
+    s.low_pixel = (uint32_t *)(s.high_weight + w);
+    s.high_pixel = s.low_pixel + w;
+    s.rows[0] = (float *)(s.high_pixel + w);
     s.rows[1] = s.rows[0] + 3 * (size_t)w;
     return s;
 }
@@ -57,109 +67,103 @@ static tap locate(int i, int n_in, int n_out, bool eight_bit) {
     return t;
 }
 
-static inline float between(const tap *t, uint8_t low, uint8_t high) {
-    return (float)low * t->low_weight + (float)high * t->high_weight;
-}
-
-/* A pixel of three or four bytes at once. */
-typedef uint8_t bytes4 __attribute__((vector_size(4)));
-typedef float floats4 __attribute__((vector_size(16)));
-
-static inline floats4 load4(const uint8_t *bytes) {
-    bytes4 v;
-    memcpy(&v, bytes, sizeof v);
-    return __builtin_convertvector(v, floats4);
-}
-
-/* Pixels of `size` bytes; four bytes are read of each, so the source's last pixel, if it has three, goes another way. */
-static inline __attribute__((always_inline)) void interpolate_packed(const uint8_t *row, int n_in, const tap *t, int w,
-                                                                     int size, bool reversed, float *y) {
-    for (int j = 0; j < w; j++, t++, y += 3) {
-        const uint8_t *a = row + (size_t)t->low * size, *b = row + (size_t)t->high * size;
-        if (size == 4 || t->high < n_in - 1) {
-            floats4 v = load4(a) * t->low_weight + load4(b) * t->high_weight;
-            y[0] = v[reversed ? 2 : 0];
-            y[1] = v[1];
-            y[2] = v[reversed ? 0 : 2];
-        } else {
-            for (int k = 0; k < 3; k++)
-                y[reversed ? 2 - k : k] = between(t, a[k], b[k]);
-        }
+static void locate_columns(scratch *s, int n_in, int n_out, bool eight_bit) {
+    for (int j = 0; j < n_out; j++) {
+        tap t = locate(j, n_in, n_out, eight_bit);
+        s->low[j] = t.low;
+        s->high[j] = t.high;
+        s->low_weight[j] = t.low_weight;
+        s->high_weight[j] = t.high_weight;
     }
 }
 
-DET_CPU_CLONES static void interpolate_rgb(const uint8_t *row, int n_in, const tap *t, int w, float *y) {
-    interpolate_packed(row, n_in, t, w, 3, false, y);
-}
-
-DET_CPU_CLONES static void interpolate_bgr(const uint8_t *row, int n_in, const tap *t, int w, float *y) {
-    interpolate_packed(row, n_in, t, w, 3, true, y);
-}
-
-DET_CPU_CLONES static void interpolate_rgba(const uint8_t *row, int n_in, const tap *t, int w, float *y) {
-    interpolate_packed(row, n_in, t, w, 4, false, y);
-}
-
-static void interpolate_grey(const uint8_t *row, const tap *t, int w, float *y) {
-    for (int j = 0; j < w; j++, t++, y += 3)
-        y[0] = y[1] = y[2] = between(t, row[t->low], row[t->high]);
-}
-
-static void interpolate_nv12(const uint8_t *luma, const uint8_t *chroma, const tap *t, int w, float *y) {
-    for (int j = 0; j < w; j++, t++, y += 3) {
-        const uint8_t *a = chroma + t->low / 2 * 2, *b = chroma + t->high / 2 * 2;
-        y[0] = between(t, luma[t->low], luma[t->high]);
-        y[1] = between(t, a[0], b[0]);
-        y[2] = between(t, a[1], b[1]);
+/* Pixels at columns x[0 .. w) as words of three bytes, the first lowest. Rows of three bytes a pixel are read by fours
+ * but for their last pixel. */
+static void gather_packed(const uint8_t *row, int n_in, int size, const int *x, int w, uint32_t *pixels) {
+    for (int j = 0; j < w; j++) {
+        const uint8_t *p = row + (size_t)x[j] * size;
+        if (size == 4 || x[j] < n_in - 1)
+            memcpy(&pixels[j], p, 4);
+        else
+            pixels[j] = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
     }
 }
 
-static void interpolate_row(const det_image *image, int i, const tap *columns, int w, float *y) {
+static void gather_grey(const uint8_t *row, const int *x, int w, uint32_t *pixels) {
+    for (int j = 0; j < w; j++)
+        pixels[j] = row[x[j]] * 0x010101u;
+}
+
+static void gather_nv12(const uint8_t *luma, const uint8_t *chroma, const int *x, int w, uint32_t *pixels) {
+    for (int j = 0; j < w; j++) {
+        const uint8_t *c = chroma + x[j] / 2 * 2;
+        pixels[j] = luma[x[j]] | (uint32_t)c[0] << 8 | (uint32_t)c[1] << 16;
+    }
+}
+
+static void gather(const det_image *image, int i, const int *x, int w, uint32_t *pixels) {
     const uint8_t *row = (const uint8_t *)image->planes[0] + i * image->strides[0];
     switch (image->format) {
     case DET_RGB8:
-        interpolate_rgb(row, image->width, columns, w, y);
-        break;
     case DET_BGR8:
-        interpolate_bgr(row, image->width, columns, w, y);
+        gather_packed(row, image->width, 3, x, w, pixels);
         break;
     case DET_RGBA8:
-        interpolate_rgba(row, image->width, columns, w, y);
+        gather_packed(row, image->width, 4, x, w, pixels);
         break;
     case DET_GRAY8:
-        interpolate_grey(row, columns, w, y);
+        gather_grey(row, x, w, pixels);
         break;
     default: /* DET_NV12 */
-        interpolate_nv12(row, (const uint8_t *)image->planes[1] + i / 2 * image->strides[1], columns, w, y);
+        gather_nv12(row, (const uint8_t *)image->planes[1] + i / 2 * image->strides[1], x, w, pixels);
     }
 }
 
-/* The interpolated source row `i`, from a buffer when it is there; row `keep` is not dropped for it. */
+DET_CPU_CLONES static void interpolate(const uint32_t *low, const uint32_t *high, const float *low_weight,
+                                       const float *high_weight, int shift, float *y, int w) {
+    for (int j = 0; j < w; j++)
+        y[j] = (float)(int)(low[j] >> shift & 255) * low_weight[j] + (float)(int)(high[j] >> shift & 255) * high_weight[j];
+}
+
+/* Source row `i` interpolated along x, from a buffer when it is there; row `keep` is not dropped for it. */
 static const float *source_row(const det_image *image, scratch *s, int w, int i, int keep) {
     for (int k = 0; k < 2; k++) {
         if (s->row_index[k] == i)
             return s->rows[k];
     }
     int k = s->row_index[0] == keep;
-    interpolate_row(image, i, s->columns, w, s->rows[k]);
+    gather(image, i, s->low, w, s->low_pixel);
+    gather(image, i, s->high, w, s->high_pixel);
+    for (int plane = 0; plane < 3; plane++) {
+        int shift = 8 * (image->format == DET_BGR8 ? 2 - plane : plane);
+        interpolate(s->low_pixel, s->high_pixel, s->low_weight, s->high_weight, shift, s->rows[k] + plane * w, w);
+    }
     s->row_index[k] = i;
     return s->rows[k];
 }
 
-/* OpenCV's way from two rows of 8 + 11 bits to grey levels: each product loses 4 bits before and 16 after, the sum is
- * rounded by the last two. */
+/* Both blends take planes of w values and write pixels. OpenCV's way from two rows of 8 + 11 bits to grey levels: each
+ * product loses 4 bits before and 16 after, the sum is rounded by the last two. */
+static inline float eight_bit(float a, float b, int low, int high) {
+    return (float)(((((int)a >> 4) * low >> 16) + (((int)b >> 4) * high >> 16) + 2) >> 2);
+}
+
 DET_CPU_CLONES static void blend_eight_bit(const float *a, const float *b, int low, int high, float mean, float scale,
-                                           float *y, int n) {
-    for (int i = 0; i < n; i++) {
-        int grey = ((((int)a[i] >> 4) * low >> 16) + (((int)b[i] >> 4) * high >> 16) + 2) >> 2;
-        y[i] = ((float)grey - mean) * scale;
+                                           float *restrict y, int w) {
+    for (int j = 0; j < w; j++) {
+        y[3 * j] = (eight_bit(a[j], b[j], low, high) - mean) * scale;
+        y[3 * j + 1] = (eight_bit(a[w + j], b[w + j], low, high) - mean) * scale;
+        y[3 * j + 2] = (eight_bit(a[2 * w + j], b[2 * w + j], low, high) - mean) * scale;
     }
 }
 
-DET_CPU_CLONES static void blend(const float *a, const float *b, float low, float high, float mean, float scale, float *y,
-                                 int n) {
-    for (int i = 0; i < n; i++)
-        y[i] = (a[i] * low + b[i] * high - mean) * scale;
+DET_CPU_CLONES static void blend(const float *a, const float *b, float low, float high, float mean, float scale,
+                                 float *restrict y, int w) {
+    for (int j = 0; j < w; j++) {
+        y[3 * j] = (a[j] * low + b[j] * high - mean) * scale;
+        y[3 * j + 1] = (a[w + j] * low + b[w + j] * high - mean) * scale;
+        y[3 * j + 2] = (a[2 * w + j] * low + b[2 * w + j] * high - mean) * scale;
+    }
 }
 
 static float clamp_grey(float x) {
@@ -189,9 +193,9 @@ static void picture_row(const preprocess_state *state, scratch *s, const det_ima
     bool yuv = image->format == DET_NV12; /* normalised after its conversion */
     float mean = yuv ? 0 : state->mean, scale = yuv ? 1 : state->scale;
     if (state->eight_bit)
-        blend_eight_bit(a, b, (int)t.low_weight, (int)t.high_weight, mean, scale, y, 3 * p->w);
+        blend_eight_bit(a, b, (int)t.low_weight, (int)t.high_weight, mean, scale, y, p->w);
     else
-        blend(a, b, t.low_weight, t.high_weight, mean, scale, y, 3 * p->w);
+        blend(a, b, t.low_weight, t.high_weight, mean, scale, y, p->w);
     if (yuv)
         yuv_to_rgb(y, p->w, state->mean, state->scale);
 }
@@ -209,8 +213,7 @@ static void run_band(void *context, int task, int thread) {
     const det_image *image = &job->frame->images[picture];
     const det_placement *p = &job->frame->placements[picture];
     scratch t = scratch_at((char *)job->step->workspace + (size_t)thread * state->scratch_bytes, s.w);
-    for (int j = 0; j < p->w; j++)
-        t.columns[j] = locate(j, image->width, p->w, state->eight_bit);
+    locate_columns(&t, image->width, p->w, state->eight_bit);
     int end = det_cpu_band_begin(s.h, state->n_bands, band + 1);
     for (int i = det_cpu_band_begin(s.h, state->n_bands, band); i < end; i++) {
         float *y = det_cpu_picture(job->step->output, s, picture) + (size_t)i * s.w * 3;
