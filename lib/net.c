@@ -365,11 +365,28 @@ det_tensor_id det_attention(det_net *net, det_tensor_id qkv, det_attention_param
     return y;
 }
 
+/* Channels that input `i` of a level must have. */
+static int head_channels(det_op op, const det_decode_params *p, int i) {
+    switch (op) {
+    case DET_OP_DECODE_SCRFD:
+        return p->n_anchors * (1 + 4 + 2 * p->n_landmarks);
+    case DET_OP_DECODE_DFL:
+        return i == 0 ? 4 * p->n_bins : p->n_classes;
+    default:
+        return p->n_anchors * (5 + p->n_classes);
+    }
+}
+
 void det_decode(det_net *net, det_op op, const det_tensor_id *heads, int inputs_per_level, det_decode_params params) {
     int n_inputs = params.n_levels * inputs_per_level;
     for (int i = 0; i < n_inputs; i++) {
         if (failed(net, heads[i]))
             return;
+        int wanted = head_channels(op, &params, i % inputs_per_level), c = shape_of(net, heads[i]).c;
+        if (c != wanted || c < 1) {
+            fail(net, det_fail(DET_ERROR_BAD_MODEL, "%s: head %d has %d channels, not %d", det_op_name(op), i, c, wanted));
+            return;
+        }
     }
     net->n_priors = 0;
     for (int level = 0; level < params.n_levels; level++) {

@@ -8,6 +8,7 @@ static const struct {
 } families[] = {
     {"damofd", det_build_damofd},
     {"scrfd", det_build_scrfd},
+    {"damo-yolo", det_build_damoyolo},
     {"yolov5", det_build_yolov5},
     {"yolov8", det_build_yolov8},
     {"yolo11", det_build_yolo11},

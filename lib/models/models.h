@@ -10,6 +10,7 @@ det_status det_models_build(det_net *net, det_shape shape);
 /* Each emits one family, and fails when it does not know the variant. */
 void det_build_damofd(det_net *net, det_tensor_id x, const char *variant);
 void det_build_scrfd(det_net *net, det_tensor_id x, const char *variant);
+void det_build_damoyolo(det_net *net, det_tensor_id x, const char *variant);
 void det_build_yolov5(det_net *net, det_tensor_id x, const char *variant);
 void det_build_yolov8(det_net *net, det_tensor_id x, const char *variant);
 void det_build_yolo11(det_net *net, det_tensor_id x, const char *variant);

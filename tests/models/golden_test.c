@@ -105,24 +105,29 @@ static int compare_yolo_head(det_context *context, const tensor_file *file, int 
     return 1;
 }
 
-/* SCRFD's heads: "head.cls.p3", "head.reg.p3", "head.kps.p3" are channel ranges of the tap "head.p3", and the
- * reference of "reg" has the level's scale in it, which ours gets in the decoder. */
-static int compare_scrfd_head(det_context *context, const tensor_file *file, int level) {
+/* Predictions "head.cls.p3", "head.reg.p3", "head.kps.p3" are taps of that name, or, in SCRFD's head, channel ranges
+ * of the tap "head.p3". The reference of "reg" has the level's scale in it, which ours gets in the decoder. */
+static int compare_head(det_context *context, const tensor_file *file, int level) {
     static const char *const parts[] = {"cls", "reg", "kps"};
+    const det_weights *weights = &context->model->weights;
     int first = 0, n_compared = 0;
     for (size_t k = 0; k < DET_COUNT(parts); k++) {
         det_name_text name = det_name("head.%s.p%d", parts[k], level);
         tensor reference = tensor_find(file, name.text);
         if (!reference.values)
             continue;
-        det_shape shape;
-        const float *x = tap_values(context, det_name("head.p%d", level).text, &shape);
-        REQUIRE(x, "no tap head.p%d", level);
-        const det_weight *scale =
-            det_weights_find(&context->model->weights, det_name("bbox_head.scales.%d.scale", level - 3).text);
-        view ours = {x, shape, first, k == 1 && scale ? scale->values[0] : 1};
+        const det_weight *scale = det_weights_find(weights, det_name("bbox_head.scales.%d.scale", level - 3).text);
+        if (!scale)
+            scale = det_weights_find(weights, det_name("head.scales.%d.scale", level - 3).text);
+        view ours = {.first = 0, .factor = k == 1 && scale ? scale->values[0] : 1};
+        ours.x = tap_values(context, name.text, &ours.shape);
+        if (!ours.x) {
+            ours.x = tap_values(context, det_name("head.p%d", level).text, &ours.shape);
+            ours.first = first;
+            first += reference.shape[1];
+        }
+        REQUIRE(ours.x, "no tap for %s", name.text);
         compare(name.text, ours, &reference, 0, reference.shape[1]);
-        first += reference.shape[1];
         n_compared++;
     }
     return n_compared;
@@ -133,7 +138,7 @@ static int compare_taps(det_context *context, const tensor_file *file) {
     for (int level = 2; level <= 5; level++) {
         n_compared += compare_direct(context, file, det_name("backbone.c%d", level).text);
         n_compared += compare_direct(context, file, det_name("neck.p%d", level).text);
-        n_compared += compare_scrfd_head(context, file, level);
+        n_compared += compare_head(context, file, level);
         n_compared += compare_yolo_head(context, file, level);
     }
     return n_compared;

@@ -1,10 +1,10 @@
 """Checkpoints as their authors publish them, made from the layouts, for networks without a golden manifest."""
 
 import re
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
-from support import field, onnx_model, onnx_node, onnx_tensor
+from support import onnx_model, onnx_node, onnx_tensor
 
 Tensors = Dict[str, np.ndarray]
 
@@ -37,7 +37,7 @@ def damo_yolo(shapes: Dict[str, Tuple[int, ...]], convs: List[str], deployed: bo
             wanted[f"{name}.rbr_1x1.conv.weight"] = shape[:2] + (1, 1)
             norm(f"{name}.rbr_1x1.bn", shape[0])
         else:
-            conv, bn = _pair(name)
+            conv, bn = _pair(name, shape[1])
             wanted[f"{conv}.weight"] = shape
             norm(bn, shape[0])
     for level in range(3):
@@ -50,7 +50,7 @@ def damo_yolo(shapes: Dict[str, Tuple[int, ...]], convs: List[str], deployed: bo
     return tensors
 
 
-def _pair(name: str) -> Tuple[str, str]:
+def _pair(name: str, c_in: int) -> Tuple[str, str]:
     """Published names of a convolution and its BatchNorm."""
     block, _, last = name.rpartition(".")
     if last in ("depthwise", "pointwise"):
@@ -58,33 +58,29 @@ def _pair(name: str) -> Tuple[str, str]:
     if block.endswith(".conv") and last.isdigit():
         return name, f"{block}.{int(last) + 1}"
     inside_backbone = name.startswith("backbone.")
-    focus = re.match(r"backbone\.(block_list|csp_stage)\.0\.conv$", name)
+    focus = re.match(r"backbone\.(block_list|csp_stage)\.0\.conv$", name) and c_in == 12
     spp = re.search(r"(block_list\.\d+\.block_list\.1|spp)\.conv[12]$", name)
     if inside_backbone and not focus and not spp:
         return f"{name}.conv1", f"{name}.bn1"
     return f"{name}.conv", f"{name}.bn"
 
 
-def onnx_graph(tensors: Tensors, convs: List[str], name_of: "Dict[str, str]", scales: Dict[str, str]) -> Iterator[bytes]:
-    """Nodes of an exported network: one convolution after another, the scaled ones multiplied.
-
-    name_of  the name of each convolution's weight in the file
-    """
-    for i, conv in enumerate(convs):
-        inputs = [f"v{i}", name_of[conv], f"b{i}"]
-        yield onnx_node("Conv", inputs, [f"v{i + 1}"], f"Conv_{i}")
-        for scale in (scale for scale, scaled in scales.items() if scaled == conv):
-            yield onnx_node("Mul", [f"v{i + 1}", scale], [f"s{i}"])
-
-
 def onnx_export(
-    tensors: Tensors, convs: List[str], scales: Dict[str, str], name_of: "Dict[str, str]", extra: Tensors, **metadata: str
+    tensors: Tensors, convs: List[str], scales: Dict[str, str], weights: Dict[str, str], factors: Tensors, **metadata: str
 ) -> bytes:
-    """An .onnx file of a network, with further tensors of which each is a factor of something."""
-    stored = [onnx_tensor(name_of[conv], tensors[f"{conv}.weight"]) for conv in convs]
-    stored += [onnx_tensor(f"b{i}", tensors[f"{conv}.bias"]) for i, conv in enumerate(convs)]
-    stored += [onnx_tensor(name, np.asarray(tensors[name])) for name in scales]
-    stored += [onnx_tensor(name, tensor) for name, tensor in extra.items()]
-    nodes = list(onnx_graph(tensors, convs, name_of, scales))
-    nodes += [onnx_node("Mul", ["other", name], [f"{name}_out"]) for name in extra]
-    return onnx_model(nodes, stored, (640, 640), **metadata)
+    """An .onnx file that computes one convolution after another.
+
+    scales   factor -> the convolution whose output it multiplies
+    weights  convolution -> the name of its weight in the file
+    factors  further constants, each of which multiplies something
+    """
+    nodes: List[bytes] = []
+    stored = [onnx_tensor(name, np.asarray(tensors[name])) for name in scales]
+    for i, conv in enumerate(convs):
+        nodes.append(onnx_node("Conv", [f"v{i}", weights[conv], f"b{i}"], [f"v{i + 1}"], f"Conv_{i}"))
+        stored += [onnx_tensor(weights[conv], tensors[f"{conv}.weight"]), onnx_tensor(f"b{i}", tensors[f"{conv}.bias"])]
+        nodes += [onnx_node("Mul", [f"v{i + 1}", scale], [f"s{i}"]) for scale in scales if scales[scale] == conv]
+    for name, tensor in factors.items():
+        nodes.append(onnx_node("Mul", ["other", name], [f"{name}_out"]))
+        stored.append(onnx_tensor(name, tensor))
+    return onnx_model(nodes, stored, **metadata)

@@ -1,0 +1,105 @@
+#define _POSIX_C_SOURCE 200809L
+
+#include "session.h"
+
+#include "text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void print_log(void *user, int level, const char *message) {
+    static const char *const names[] = {"error", "warning", "info", "debug"}; /* by DET_LOG_* */
+    (void)user;
+    complain("%s: %s", names[level], message);
+}
+
+static const char *model_path(const options *given) {
+    if (given->command == COMMAND_INFO && given->n_paths > 0)
+        return given->paths[0];
+    if (given->model != NULL)
+        return given->model;
+    const char *path = getenv("LIBDETECT_MODEL");
+    return path != NULL && path[0] != '\0' ? path : NULL;
+}
+
+int session_open(session *opened, const options *given, uint32_t flags) {
+    *opened = (session){.info.struct_size = sizeof opened->info, .plan.struct_size = sizeof opened->plan};
+    const char *path = model_path(given);
+    if (path == NULL) {
+        complain("no model: give --model FILE or set LIBDETECT_MODEL; 'detect models' says how to make one");
+        return EXIT_MODEL;
+    }
+    if (given->verbose)
+        det_set_log(print_log, DET_LOG_INFO, NULL);
+    det_context_options settings = given->context;
+    settings.flags = flags;
+    if (det_model_open(path, &opened->model) == DET_OK && det_model_get_info(opened->model, &opened->info) == DET_OK &&
+        det_context_create(opened->model, &settings, &opened->context) == DET_OK &&
+        det_context_get_info(opened->context, &opened->plan) == DET_OK)
+        return EXIT_DONE;
+    complain("%s: %s", path, det_last_error());
+    return EXIT_MODEL;
+}
+
+void session_close(session *opened) {
+    det_context_destroy(opened->context);
+    det_model_close(opened->model);
+    *opened = (session){0};
+}
+
+/* A number is a class's index, anything else its name. -1 when the model has no such class. */
+static int32_t find_class(const det_model_info *info, const char *word) {
+    if (word[0] != '\0' && word[strspn(word, "0123456789")] == '\0') {
+        long long id = strtoll(word, NULL, 10);
+        return id < info->n_classes ? (int32_t)id : -1;
+    }
+    for (int32_t i = 0; i < info->n_classes; i++)
+        if (strcmp(word, info->class_names[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* Sets the flags of the classes in `list`, which is cut at its commas. */
+static bool enable_classes(const det_model_info *info, char *list, uint8_t *enabled) {
+    for (char *word = list, *next; word != NULL; word = next) {
+        next = strchr(word, ',');
+        if (next != NULL)
+            *next++ = '\0';
+        int32_t id = find_class(info, word);
+        if (id < 0) {
+            complain(
+                "--classes: the model has no class '%s'; its %d classes are 0 '%s'%s%s%s ('detect info' lists them)",
+                word, (int)info->n_classes, info->class_names[0], info->n_classes > 1 ? " to '" : "",
+                info->n_classes > 1 ? info->class_names[info->n_classes - 1] : "", info->n_classes > 1 ? "'" : "");
+            return false;
+        }
+        enabled[id] = 1;
+    }
+    return true;
+}
+
+int session_set_thresholds(session *opened, const options *given) {
+    det_thresholds thresholds = given->thresholds;
+    char *list = NULL;
+    uint8_t *enabled = NULL;
+    int outcome = EXIT_DONE;
+    if (given->classes != NULL) {
+        list = strdup(given->classes);
+        enabled = calloc((size_t)opened->info.n_classes, 1);
+        if (list == NULL || enabled == NULL) {
+            complain("out of memory for %d classes", (int)opened->info.n_classes);
+            outcome = EXIT_MODEL;
+        } else if (!enable_classes(&opened->info, list, enabled)) {
+            outcome = EXIT_USAGE;
+        }
+        thresholds.class_enabled = enabled;
+        thresholds.n_classes = opened->info.n_classes;
+    }
+    if (outcome == EXIT_DONE && det_context_set_thresholds(opened->context, &thresholds) != DET_OK) {
+        complain("%s", det_last_error());
+        outcome = EXIT_MODEL;
+    }
+    free(list);
+    free(enabled);
+    return outcome;
+}

@@ -1,0 +1,292 @@
+"""The ctypes binding: layouts of structs, every kind of picture, errors, threads. Needs the built library."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+from typing import Any, List
+
+import numpy as np
+import published
+import support
+from libdetect import convert, families
+from libdetect.checkpoint import Checkpoint
+
+try:
+    import libdetect
+    from libdetect import _library, _native
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
+
+
+def model_file() -> bytes:
+    """A DamoFD with random weights: it finds faces everywhere, the same ones every time."""
+    net = next(net for net in families.FAMILIES[0].layouts(1) if net.variant == "0.5g-kps")
+    tensors = published.random_tensors(net.shapes, seed=4)
+    for name, tensor in tensors.items():
+        if tensor.ndim == 4:
+            tensor *= 10 * np.sqrt(2 / tensor[0].size)
+        elif name.endswith((".gn.weight", ".scale")):
+            tensor += 1
+    tensors["bbox_head.stride_reg.0.bias"] += 2  # boxes that overlap
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model")
+        convert.convert(Checkpoint(tensors, description={"family": "damofd", "licence": "none"}), path)
+        with open(path, "rb") as file:
+            return file.read()
+
+
+@unittest.skipIf(MISSING, MISSING)
+class Binding(unittest.TestCase):
+    data: bytes
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.data = model_file()
+
+    def setUp(self) -> None:
+        self.model = libdetect.Model(self.data)
+        self.addCleanup(self.model.close)
+        self.context = libdetect.Context(self.model, device="cpu", input_size=(96, 64), max_batch=2, n_threads=1)
+        self.addCleanup(self.context.close)
+        self.picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+
+    def detect(self, images: Any, **options: Any) -> Any:
+        return self.context.detect(images, **{"score": 0.3, **options})
+
+    def test_version(self) -> None:
+        self.assertRegex(libdetect.version(), r"^\d+\.\d+\.\d+$")
+        self.assertIn("Model", dir(libdetect))
+        with self.assertRaises(AttributeError):
+            libdetect.nothing
+
+    def test_model_from_a_path_says_the_same(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "\u00e9.safetensors")
+            with open(path, "wb") as file:
+                file.write(self.data)
+            with libdetect.Model(path) as model:
+                self.assertEqual(model.info, self.model.info)
+        info = self.model.info
+        self.assertEqual((info.family, info.variant, info.class_names, info.n_landmarks), ("damofd", "0.5g-kps", ("face",), 5))
+        self.assertEqual((info.input_size, info.resize, info.licence), ((640, 640), "letterbox-top", "none"))
+        self.assertEqual((info.mean, info.scale, info.max_objects, info.multi_label), (127.5, 1 / 128, 1000, False))
+        self.assertEqual(info.n_parameters, 265_977)
+
+    def test_context_info(self) -> None:
+        info = self.context.info
+        self.assertEqual((info.device, info.precision, info.input_size), ("cpu", "fp32", (96, 64)))
+        self.assertEqual((info.max_batch, info.n_threads), (2, 1))
+        self.assertGreater(min(info.n_layers, info.macs, info.weights_bytes, info.arena_bytes), 0)
+
+    def test_objects(self) -> None:
+        found = self.detect(self.picture)
+        self.assertEqual(found.dtype, libdetect.OBJECT_DTYPE)
+        self.assertEqual(found.dtype.itemsize, 64)
+        self.assertGreater(len(found), 3)
+        self.assertTrue((np.diff(found["score"]) <= 0).all())
+        self.assertTrue((found["score"] > 0.3).all() and (found["score"] <= 1).all())
+        self.assertTrue((found["class_id"] == 0).all())
+        self.assertEqual(found["landmarks"].shape, (len(found), 5, 2))
+        self.assertTrue(found["landmarks"].any())
+        again = self.detect(self.picture)
+        np.testing.assert_array_equal(found, again)
+        self.assertFalse(np.shares_memory(found, again))
+
+    def test_layouts_of_pictures(self) -> None:
+        expected = self.detect(self.picture)
+        wide = np.zeros((50, 90, 3), np.uint8)
+        wide[:, 11:81] = self.picture
+        tall = np.zeros((100, 70, 3), np.uint8)
+        tall[::2] = self.picture
+        for what, picture in {
+            "rows apart": wide[:, 11:81],
+            "every second row": tall[::2],
+            "upside down": self.picture[::-1].copy()[::-1],
+            "mirrored": self.picture[:, ::-1].copy()[:, ::-1],
+            "columns first": np.asfortranarray(self.picture),
+            "planes": np.ascontiguousarray(self.picture.transpose(2, 0, 1)).transpose(1, 2, 0),
+            "read-only": np.frombuffer(self.picture.tobytes(), np.uint8).reshape(self.picture.shape),
+        }.items():
+            with self.subTest(what):
+                np.testing.assert_array_equal(self.detect(picture), expected)
+        self.assertFalse(np.array_equal(self.detect(self.picture[::-1]), expected))
+
+    def test_rows_apart_are_not_copied(self) -> None:
+        wide = np.zeros((50, 90, 3), np.uint8)
+        image, kept = _native._prepare(wide[:, 11:81], "rgb")
+        self.assertTrue(np.shares_memory(kept, wide))
+        self.assertEqual((image.planes[0], image.strides[0]), (wide.ctypes.data + 33, 270))
+        _, kept = _native._prepare(wide[:, ::2], "rgb")
+        self.assertFalse(np.shares_memory(kept, wide))
+
+    def test_formats(self) -> None:
+        expected = self.detect(self.picture)
+        np.testing.assert_array_equal(self.detect(self.picture[:, :, ::-1], format="bgr"), expected)
+        self.assertFalse(np.array_equal(self.detect(self.picture, format="bgr"), expected))
+        alpha = np.concatenate([self.picture, self.picture[:, :, :1]], axis=2)
+        np.testing.assert_array_equal(self.detect(alpha), expected)
+        grey = self.picture[:, :, 0]
+        expected = self.detect(np.repeat(grey[:, :, None], 3, axis=2))
+        np.testing.assert_array_equal(self.detect(np.ascontiguousarray(grey)), expected)
+        np.testing.assert_array_equal(self.detect(self.picture[:, :, :1]), expected)
+
+    def test_lists(self) -> None:
+        pictures = [self.picture, self.picture[:31, :17], self.picture[::-1], self.picture[:, :, 1], self.picture[:1, :1]]
+        found = self.detect(pictures)
+        self.assertEqual(len(found), len(pictures))
+        self.assertEqual(len(self.context.cuts), len(pictures))
+        for picture, objects in zip(pictures, found):
+            np.testing.assert_allclose(_flat(objects), _flat(self.detect(picture)), rtol=1e-4, atol=1e-3)
+        stack = np.stack([self.picture, self.picture[::-1]])
+        for objects, expected in zip(self.detect(stack), (found[0], found[2])):
+            np.testing.assert_allclose(_flat(objects), _flat(expected), rtol=1e-4, atol=1e-3)
+        self.assertEqual(self.detect([]), [])
+
+    def test_default_context(self) -> None:
+        with libdetect.Model(self.data) as model:
+            small = np.zeros((8, 8, 3), np.uint8)
+            with libdetect.Context(model) as context:
+                np.testing.assert_array_equal(model.detect(small, max_objects=5), context.detect(small, max_objects=5))
+
+    def test_thresholds(self) -> None:
+        every = self.detect(self.picture, iou=1.0)
+        middle = float(np.median(every["score"]))
+        fewer = self.detect(self.picture, iou=1.0, score=middle)
+        np.testing.assert_array_equal(fewer, every[every["score"] > middle])
+        self.assertLess(len(self.detect(self.picture, iou=0.1)), len(every))
+        np.testing.assert_array_equal(self.detect(self.picture, iou=1.0, class_scores=[middle]), fewer)
+        self.assertEqual(len(self.detect(self.picture, class_enabled=[False])), 0)
+        self.assertEqual(self.context.cuts, (0,))
+        np.testing.assert_array_equal(self.detect(self.picture, iou=1.0, max_objects=2), every[:2])
+        self.assertEqual(self.context.cuts, (_native.CUT_OBJECTS,))
+        np.testing.assert_array_equal(self.detect(self.picture, iou=1.0), every)  # nothing is remembered
+
+    def test_profile(self) -> None:
+        self.assertEqual(self.context.profile().total_ms, 0)
+        with libdetect.Context(self.model, device="cpu", input_size=(64, 64), n_threads=1, profile_layers=True) as context:
+            context.detect(self.picture)
+            profile = context.profile()
+            self.assertGreater(profile.total_ms, 0)
+            self.assertEqual(len(profile.layers), context.info.n_layers)
+            self.assertGreater(sum(layer.ms for layer in profile.layers), 0)
+            self.assertIn("conv2d", {layer.op for layer in profile.layers})
+            self.assertEqual({len(layer.shape) for layer in profile.layers}, {4})
+
+    def test_library_errors(self) -> None:
+        for status, call in (
+            (-3, lambda: libdetect.Model("/none")),
+            (-4, lambda: libdetect.Model(b"no model")),
+            (-4, lambda: libdetect.Model(self.data[:-1])),
+            (-1, lambda: libdetect.Context(self.model, input_size=(33, 64))),
+            (-1, lambda: libdetect.Context(self.model, max_batch=-1)),
+            (-1, lambda: self.detect(self.picture, score=2.0)),
+            (-1, lambda: self.detect(self.picture, class_scores=[0.5, 0.5])),
+            (-1, lambda: self.detect(np.zeros((1, 20000, 3), np.uint8))),
+        ):
+            with self.assertRaises(libdetect.Error) as caught:
+                call()
+            self.assertEqual(caught.exception.status, status)
+            self.assertRegex(str(caught.exception), r"^DET_ERROR_\w+: .+")
+        self.assertGreater(len(self.detect(self.picture)), 0)
+
+    def test_wrong_arguments(self) -> None:
+        for error, call in (
+            (TypeError, lambda: self.detect(self.picture.astype(np.float32))),
+            (ValueError, lambda: self.detect(np.zeros((4, 4, 2), np.uint8))),
+            (ValueError, lambda: self.detect(np.zeros((0, 4, 3), np.uint8))),
+            (ValueError, lambda: self.detect(np.zeros(4, np.uint8))),
+            (ValueError, lambda: self.detect(self.picture, format="hsv")),
+            (ValueError, lambda: self.detect(np.zeros((4, 4, 4), np.uint8), format="bgr")),
+            (ValueError, lambda: libdetect.Context(self.model, device="abacus")),
+            (ValueError, lambda: libdetect.Context(self.model, precision="fp8")),
+            (ValueError, lambda: self.detect(self.picture, class_scores=[[0.5]])),
+        ):
+            with self.assertRaises(error):
+                call()
+
+    def test_closing(self) -> None:
+        model = libdetect.Model(self.data)
+        context = libdetect.Context(model, device="cpu", input_size=(32, 32))
+        model.close()
+        model.close()
+        with self.assertRaisesRegex(ValueError, "closed"):
+            model.info
+        with self.assertRaisesRegex(ValueError, "closed"):
+            libdetect.Context(model)
+        context.detect(self.picture)  # a context outlives its model
+        with context:
+            pass
+        with self.assertRaisesRegex(ValueError, "closed"):
+            context.detect(self.picture)
+
+    def test_threads_take_turns(self) -> None:
+        expected = self.detect(self.picture)
+        failures: List[str] = []
+
+        def work() -> None:
+            for _ in range(10):
+                if not np.array_equal(self.detect(self.picture), expected):
+                    failures.append("different")
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+
+def _flat(objects: np.ndarray) -> np.ndarray:
+    return np.column_stack([objects[name].reshape(len(objects), 10 if name == "landmarks" else 1) for name in objects.dtype.names])
+
+
+@unittest.skipIf(MISSING, MISSING)
+class Structs(unittest.TestCase):
+    def test_sizes_are_checked(self) -> None:
+        size = ctypes.sizeof(_library.ContextOptions)
+
+        def library(says: int) -> Any:
+            def init(room: Any) -> None:
+                room[0] = says
+
+            return _library.defaults(_library.ContextOptions, init)
+
+        with self.assertRaisesRegex(ImportError, "older"):
+            library(size - 4)
+        self.assertEqual(library(size).struct_size, size)
+        self.assertEqual(library(size + 64).struct_size, size)  # a newer library: it hears how much this one knows
+
+    def test_fields_lie_where_the_header_says(self) -> None:
+        offsets = {
+            _library.Image: {"strides": 16, "width": 32, "format": 40, "memory": 44, "reserved": 48},
+            _library.Output: {"objects": 8, "counts": 16, "max_objects": 24, "memory": 28, "cuts": 32},
+            _library.Thresholds: {"score": 8, "iou": 12, "class_scores": 16, "n_classes": 32, "max_objects": 44},
+            _library.ModelInfo: {"class_names": 48, "n_classes": 56, "pad_value": 76, "n_parameters": 104},
+            _library.ContextInfo: {"device": 8, "macs": 40, "device_name": 72},
+            _library.LayerTime: {"shape": 24, "macs": 40, "ms": 48, "reserved": 52},
+            _library.Profile: {"total_ms": 32, "n_layers": 36, "layers": 40},
+        }
+        for struct, fields in offsets.items():
+            for name, offset in fields.items():
+                self.assertEqual(getattr(struct, name).offset, offset, f"{struct.__name__}.{name}")
+        self.assertEqual((ctypes.sizeof(_library.Image), ctypes.sizeof(_library.LayerTime)), (64, 64))
+
+
+class Loading(unittest.TestCase):
+    def test_a_library_that_is_not_there(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(support.ROOT / "bindings" / "python"), "LIBDETECT_LIBRARY": "/none.so"}
+        program = "import libdetect; libdetect.Model"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("LIBDETECT_LIBRARY", done.stderr)
+        self.assertIn("/none.so", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
