@@ -63,13 +63,22 @@ static det_tensor_id psa_block(det_net *net, det_tensor_id x, const char *name) 
 }
 
 /* C2PSA: attention on the second half of the channels. */
-static det_tensor_id c2psa(det_net *net, det_tensor_id x, int layer) {
-    det_tensor_id both = det_yolo_conv(net, x, det_name("model.%d.cv1", layer).text, 1, 1);
+static det_tensor_id c2psa(det_net *net, det_tensor_id x, const char *name) {
+    det_tensor_id both = det_yolo_conv(net, x, det_name("%.100s.cv1", name).text, 1, 1);
     int half = det_channels(net, both) / 2;
     det_tensor_id a = det_slice(net, both, 0, half), b = det_slice(net, both, half, half);
-    for (int i = 0; det_net_has(net, det_name("model.%d.m.%d.attn.qkv", layer, i).text); i++)
-        b = psa_block(net, b, det_name("model.%d.m.%d", layer, i).text);
-    return det_yolo_conv(net, concat(net, a, b), det_name("model.%d.cv2", layer).text, 1, 1);
+    for (int i = 0; det_net_has(net, det_name("%.100s.m.%d.attn.qkv", name, i).text); i++)
+        b = psa_block(net, b, det_name("%.100s.m.%d", name, i).text);
+    return det_yolo_conv(net, concat(net, a, b), det_name("%.100s.cv2", name).text, 1, 1);
+}
+
+/* The deep variants repeat the whole block: "model.10.0", "model.10.1". */
+static det_tensor_id c2psa_layer(det_net *net, det_tensor_id x, int layer) {
+    if (!det_net_has(net, det_name("model.%d.0.cv1", layer).text))
+        return c2psa(net, x, det_name("model.%d", layer).text);
+    for (int i = 0; det_net_has(net, det_name("model.%d.%d.cv1", layer, i).text); i++)
+        x = c2psa(net, x, det_name("model.%d.%d", layer, i).text);
+    return x;
 }
 
 /* ------------------------------------------------------------------------------------------------------- the head */
@@ -142,7 +151,7 @@ void det_build_yolo11(det_net *net, det_tensor_id x, const char *variant) {
     det_tensor_id c4 = x = c2f(net, x, 6, true);
     x = conv(net, x, 7, 3, 2);
     x = c2f(net, x, 8, true);
-    det_tensor_id c5 = c2psa(net, det_yolo_sppf(net, x, "model.9"), 10);
+    det_tensor_id c5 = c2psa_layer(net, det_yolo_sppf(net, x, "model.9"), 10);
 
     det_tensor_id top4 = c2f(net, concat(net, det_upsample(net, c5), c4), 13, true);
     det_tensor_id p3 = c2f(net, concat(net, det_upsample(net, top4), c3), 16, true);

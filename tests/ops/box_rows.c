@@ -137,7 +137,8 @@ static double decode_error(const rig *r) {
 static void emit_nms(rig *r, const op_row *row) {
     det_decode_params d = params_of(row);
     d.n_levels = 1;
-    det_tensor_id head = rig_input(r, 1, 1, 1);
+    d.n_anchors = 1;
+    det_tensor_id head = rig_input(r, 1, 1, 1 + 4 + 2 * d.n_landmarks);
     rig_net(r)->clip = row->resize != DET_RESIZE_LETTERBOX_TOP;
     det_decode(rig_net(r), DET_OP_DECODE_SCRFD, &head, 1, d);
 }
@@ -145,6 +146,10 @@ static void emit_nms(rig *r, const op_row *row) {
 /* Boxes on whole pixels, so that their areas are exact, in clusters so that many overlap, with scores of few values. */
 static void fill_nms(rig *r, const op_row *row) {
     set_limits(r, row);
+    for (int i = 0; i < RIG_BATCH; i++) {
+        r->images[i] = (det_image){.width = 70 + 10 * i, .height = 60};
+        r->placements[i] = (det_placement){.scale_x = 0.5f, .scale_y = 0.75f, .offset_x = (float)(3 * i), .offset_y = 5};
+    }
     uint64_t state = random_from(row->what);
     for (int i = 0; i < r->batch; i++) {
         det_candidate_list *list = det_candidates_of(r->step->inputs[0], row->max_candidates, i);
@@ -159,8 +164,6 @@ static void fill_nms(rig *r, const op_row *row) {
                 (&c.landmarks[0][0])[k] = (float)random_below(&state, 100);
             det_candidates_offer(list, row->max_candidates, &c);
         }
-        r->images[i] = (det_image){.width = 70 + 10 * i, .height = 60};
-        r->placements[i] = (det_placement){.scale_x = 0.5f, .scale_y = 0.75f, .offset_x = (float)(3 * i), .offset_y = 5};
     }
 }
 

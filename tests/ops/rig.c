@@ -138,6 +138,7 @@ void rig_open(rig *r, const op_row *row, det_device *device, int batch) {
     det_model_info *info = &r->weights.info;
     *info = (det_model_info){.family = "test", .variant = row->what, .n_classes = DET_MAX(1, row->n_classes)};
     info->n_landmarks = row->n_landmarks;
+    info->resize = row->resize;
     info->mean = row->mean;
     info->scale = row->scale;
     info->pad_value = row->pad_value;
