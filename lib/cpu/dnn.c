@@ -3,7 +3,7 @@
 #include "guard.h"
 
 #include <dlfcn.h>
-#include <dnnl.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <string.h>
 
 #if DNNL_VERSION_MAJOR < 2 || DNNL_VERSION_MAJOR > 3

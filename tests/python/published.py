@@ -4,9 +4,16 @@ import re
 from typing import Dict, List, Tuple
 
 import numpy as np
-from support import onnx_model, onnx_node, onnx_tensor
+import support  # puts libdetect on the path
+from libdetect import families
+from libdetect.families.layout import Layout
 
 Tensors = Dict[str, np.ndarray]
+
+
+def layout(arch: str, n_classes: int = 80) -> Layout:
+    """The layout of a published variant."""
+    return next(net for family in families.FAMILIES for net in family.layouts(n_classes) if net.arch == arch)
 
 
 def random_tensors(shapes: Dict[str, Tuple[int, ...]], seed: int) -> Tensors:
@@ -15,7 +22,7 @@ def random_tensors(shapes: Dict[str, Tuple[int, ...]], seed: int) -> Tensors:
     return {name: random.standard_normal(shape, dtype=np.float32) * np.float32(0.1) for name, shape in shapes.items()}
 
 
-def damo_yolo(shapes: Dict[str, Tuple[int, ...]], convs: List[str], deployed: bool) -> Tensors:
+def damo_yolo(net: Layout, deployed: bool) -> Tensors:
     """An unfolded DAMO-YOLO, by the rules of the authors' modules; the values are random."""
     wanted: Dict[str, Tuple[int, ...]] = {}
 
@@ -24,8 +31,8 @@ def damo_yolo(shapes: Dict[str, Tuple[int, ...]], convs: List[str], deployed: bo
             wanted[f"{name}.{part}"] = (channels,)
         wanted[f"{name}.num_batches_tracked"] = ()
 
-    for name in convs:
-        shape = shapes[f"{name}.weight"]
+    for name in net.convs:
+        shape = net.shapes[f"{name}.weight"]
         if name.startswith("head."):
             wanted[f"{name}.weight"], wanted[f"{name}.bias"] = shape, shape[:1]
         elif re.search(r"(block_list\.\d+\.block_list\.\d+|convstem\.\d+|convs\.\d+)\.conv2$", name) and shape[2] == 3:
@@ -66,21 +73,42 @@ def _pair(name: str, c_in: int) -> Tuple[str, str]:
 
 
 def onnx_export(
-    tensors: Tensors, convs: List[str], scales: Dict[str, str], weights: Dict[str, str], factors: Tensors, **metadata: str
+    net: Layout, tensors: Tensors, convs: List[str], weights: Dict[str, str], factors: Tensors, **metadata: str
 ) -> bytes:
     """An .onnx file that computes one convolution after another.
 
-    scales   factor -> the convolution whose output it multiplies
+    convs    the order of the convolutions
     weights  convolution -> the name of its weight in the file
     factors  further constants, each of which multiplies something
     """
     nodes: List[bytes] = []
-    stored = [onnx_tensor(name, np.asarray(tensors[name])) for name in scales]
+    stored = [support.onnx_tensor(name, np.asarray(tensors[name])) for name in net.scales]
     for i, conv in enumerate(convs):
-        nodes.append(onnx_node("Conv", [f"v{i}", weights[conv], f"b{i}"], [f"v{i + 1}"], f"Conv_{i}"))
-        stored += [onnx_tensor(weights[conv], tensors[f"{conv}.weight"]), onnx_tensor(f"b{i}", tensors[f"{conv}.bias"])]
-        nodes += [onnx_node("Mul", [f"v{i + 1}", scale], [f"s{i}"]) for scale in scales if scales[scale] == conv]
+        nodes.append(support.onnx_node("Conv", [f"v{i}", weights[conv], f"b{i}"], [f"v{i + 1}"], f"Conv_{i}"))
+        stored += [
+            support.onnx_tensor(weights[conv], tensors[f"{conv}.weight"]),
+            support.onnx_tensor(f"b{i}", tensors[f"{conv}.bias"]),
+        ]
+        nodes += [
+            support.onnx_node("Mul", [f"v{i + 1}", scale], [f"s{i}"])
+            for scale, scaled in net.scales.items()
+            if scaled == conv
+        ]
     for name, tensor in factors.items():
-        nodes.append(onnx_node("Mul", ["other", name], [f"{name}_out"]))
-        stored.append(onnx_tensor(name, tensor))
-    return onnx_model(nodes, stored, **metadata)
+        nodes.append(support.onnx_node("Mul", ["other", name], [f"{name}_out"]))
+        stored.append(support.onnx_tensor(name, tensor))
+    return support.onnx_model(nodes, stored, **metadata)
+
+
+def folded(arch: str, n_classes: int = 80) -> Tensors:
+    """A YOLO whose BatchNorms are merged already, as deployed checkpoints have it; random."""
+    net = layout(arch, n_classes)
+    tensors = random_tensors(net.shapes, seed=1)
+    return {published_name(name): tensor for name, tensor in tensors.items()}
+
+
+def published_name(name: str) -> str:
+    """A YOLO tensor's name before conversion: every layer has its convolution inside, but the last ones of the detection layer."""
+    layer, _, part = name.rpartition(".")
+    last = re.search(r"\.cv[23]\.[012]\.2$", layer) or layer.startswith("model.24")
+    return name if last else f"{layer}.conv.{part}"

@@ -45,7 +45,13 @@ class Persistent:
         self.pid = pid
 
 
-KINDS = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<f8": "DoubleStorage", "<i8": "LongStorage", "<u2": "BFloat16Storage"}
+KINDS = {
+    "<f4": "FloatStorage",
+    "<f2": "HalfStorage",
+    "<f8": "DoubleStorage",
+    "<i8": "LongStorage",
+    "<u2": "BFloat16Storage",
+}
 
 
 class TorchWriter:
@@ -157,7 +163,9 @@ def field(number: int, value: Any) -> bytes:
 def onnx_tensor(name: str, array: np.ndarray) -> bytes:
     """A TensorProto with raw data."""
     code = {"<f4": 1, "<i8": 7, "<f2": 10, "<f8": 11}[array.dtype.str]
-    return b"".join(field(1, size) for size in array.shape) + field(2, code) + field(8, name) + field(9, array.tobytes())
+    return (
+        b"".join(field(1, size) for size in array.shape) + field(2, code) + field(8, name) + field(9, array.tobytes())
+    )
 
 
 def onnx_node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", attributes: bytes = b"") -> bytes:
@@ -166,7 +174,9 @@ def onnx_node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str 
     return ends + field(3, name) + field(4, op) + attributes
 
 
-def onnx_model(nodes: Sequence[bytes], tensors: Sequence[bytes], size: Tuple[int, int] = (640, 640), **metadata: str) -> bytes:
+def onnx_model(
+    nodes: Sequence[bytes], tensors: Sequence[bytes], size: Tuple[int, int] = (640, 640), **metadata: str
+) -> bytes:
     """A ModelProto whose input `images` is 1 x 3 x height x width."""
     dims = b"".join(field(1, field(1, n)) for n in (1, 3, size[1], size[0]))
     image = field(1, "images") + field(2, field(1, field(1, 1) + field(2, dims)))

@@ -73,7 +73,9 @@ class Binding(unittest.TestCase):
             with libdetect.Model(path) as model:
                 self.assertEqual(model.info, self.model.info)
         info = self.model.info
-        self.assertEqual((info.family, info.variant, info.class_names, info.n_landmarks), ("damofd", "0.5g-kps", ("face",), 5))
+        self.assertEqual(
+            (info.family, info.variant, info.class_names, info.n_landmarks), ("damofd", "0.5g-kps", ("face",), 5)
+        )
         self.assertEqual((info.input_size, info.resize, info.licence), ((640, 640), "letterbox-top", "none"))
         self.assertEqual((info.mean, info.scale, info.max_objects, info.multi_label), (127.5, 1 / 128, 1000, False))
         self.assertEqual(info.n_parameters, 265_977)
@@ -137,7 +139,13 @@ class Binding(unittest.TestCase):
         np.testing.assert_array_equal(self.detect(self.picture[:, :, :1]), expected)
 
     def test_lists(self) -> None:
-        pictures = [self.picture, self.picture[:31, :17], self.picture[::-1], self.picture[:, :, 1], self.picture[:1, :1]]
+        pictures = [
+            self.picture,
+            self.picture[:31, :17],
+            self.picture[::-1],
+            self.picture[:, :, 1],
+            self.picture[:1, :1],
+        ]
         found = self.detect(pictures)
         self.assertEqual(len(found), len(pictures))
         self.assertEqual(len(self.context.cuts), len(pictures))
@@ -168,13 +176,18 @@ class Binding(unittest.TestCase):
         np.testing.assert_array_equal(self.detect(self.picture, iou=1.0), every)  # nothing is remembered
 
     def test_more_objects_than_the_model_asks_for(self) -> None:
-        with libdetect.Model(model_file(max_objects=3)) as model, libdetect.Context(model, input_size=(96, 64)) as context:
+        with (
+            libdetect.Model(model_file(max_objects=3)) as model,
+            libdetect.Context(model, input_size=(96, 64)) as context,
+        ):
             self.assertEqual(len(context.detect(self.picture, score=0.3, iou=1.0)), 3)
             self.assertEqual(len(context.detect(self.picture, score=0.3, iou=1.0, max_objects=9)), 9)
 
     def test_profile(self) -> None:
         self.assertEqual(self.context.profile().total_ms, 0)
-        with libdetect.Context(self.model, device="cpu", input_size=(64, 64), n_threads=1, profile_layers=True) as context:
+        with libdetect.Context(
+            self.model, device="cpu", input_size=(64, 64), n_threads=1, profile_layers=True
+        ) as context:
             context.detect(self.picture)
             profile = context.profile()
             self.assertGreater(profile.total_ms, 0)
@@ -251,7 +264,9 @@ class Binding(unittest.TestCase):
 
 
 def _flat(objects: np.ndarray) -> np.ndarray:
-    return np.column_stack([objects[name].reshape(len(objects), 10 if name == "landmarks" else 1) for name in objects.dtype.names])
+    return np.column_stack(
+        [objects[name].reshape(len(objects), 10 if name == "landmarks" else 1) for name in objects.dtype.names]
+    )
 
 
 @unittest.skipIf(MISSING, MISSING)
@@ -288,7 +303,11 @@ class Structs(unittest.TestCase):
 
 class Loading(unittest.TestCase):
     def test_a_library_that_is_not_there(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(support.ROOT / "bindings" / "python"), "LIBDETECT_LIBRARY": "/none.so"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(support.ROOT / "bindings" / "python"),
+            "LIBDETECT_LIBRARY": "/none.so",
+        }
         program = "import libdetect; libdetect.Model"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
         self.assertNotEqual(done.returncode, 0)

@@ -99,7 +99,9 @@ class Reading(File):
         model = module("models.yolo.Model", {}, {"model": layer}, names={0: "cat", 1: "dog"})
         other = module("models.yolo.Model", {"wrong": FLOATS})
         for container in CONTAINERS:
-            found = self.read(container({"model": other, "ema": model, "license": "free", "train_args": {"imgsz": 320}}))
+            found = self.read(
+                container({"model": other, "ema": model, "license": "free", "train_args": {"imgsz": 320}})
+            )
             self.assertEqual(set(found.tensors), {"model.conv.weight", "model.table"})
             np.testing.assert_array_equal(found.tensors["model.table"], FLOATS + 1)
             self.assertEqual((found.class_names, found.licence, found.input_size), (["cat", "dog"], "free", (320, 320)))
@@ -145,14 +147,24 @@ class NothingRuns(File):
             "posix.system": b"\x80\x02cposix\nsystem\n" + text(shell) + tuple1 + b"R.",
             "eval": b"\x80\x02cbuiltins\neval\n" + text(code) + tuple1 + b"R.",
             "python 2 eval": b"\x80\x02c__builtin__\neval\n" + text(code) + tuple1 + b"R.",
-            "exec by name on the stack": b"\x80\x04" + text("builtins") + text("exec") + b"\x93" + text(code) + tuple1 + b"R.",
+            "exec by name on the stack": b"\x80\x04"
+            + text("builtins")
+            + text("exec")
+            + b"\x93"
+            + text(code)
+            + tuple1
+            + b"R.",
             "new object": b"\x80\x02csubprocess\nPopen\n" + text(["touch", marker]) + tuple1 + b"\x81.",
-            "new object with keywords": b"\x80\x04csubprocess\nPopen\n" + text((["touch", marker],)) + text({"shell": False})
+            "new object with keywords": b"\x80\x04csubprocess\nPopen\n"
+            + text((["touch", marker],))
+            + text({"shell": False})
             + b"\x92.",
             "INST": b"(X" + struct.pack("<I", len(shell)) + shell.encode() + b"ios\nsystem\n.",
             "OBJ": b"(cos\nsystem\n" + text(shell) + b"o.",
             "result of a call": b"\x80\x02" + getter + b"cos\n__dict__\n\x85R" + text(shell) + tuple1 + b"R.",
-            "state of a class": b"\x80\x02ccollections\nOrderedDict\n" + text({"__init__": Name("os", "system")}) + b"b.",
+            "state of a class": b"\x80\x02ccollections\nOrderedDict\n"
+            + text({"__init__": Name("os", "system")})
+            + b"b.",
             "hidden in the weights": writer.pickle({"a": FLOATS, "b": Call(Name("os", "system"), shell)}),
         }
 
@@ -171,7 +183,11 @@ class NothingRuns(File):
         system = torch_legacy(0)[: -len(TorchWriter().pickle([])) - len(TorchWriter().pickle(0))]
         for what, payload in self.payloads(marker).items():
             for data in (torch_zip({"a": FLOATS}, pickled=payload), system + payload):
-                with self.subTest(what), mock.patch.object(os, "system", called), mock.patch.object(builtins, "eval", called):
+                with (
+                    self.subTest(what),
+                    mock.patch.object(os, "system", called),
+                    mock.patch.object(builtins, "eval", called),
+                ):
                     with mock.patch("subprocess.Popen", called), mock.patch.object(builtins, "exec", called):
                         try:
                             self.read(data)

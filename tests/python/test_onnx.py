@@ -72,7 +72,9 @@ class Tensors(unittest.TestCase):
 class Graph(unittest.TestCase):
     def test_nodes_inputs_and_metadata(self) -> None:
         attributes = field(5, field(1, "group") + field(3, 4)) + field(5, field(1, "pads") + field(8, 1) + field(8, -1))
-        model = onnx_model([onnx_node("Conv", ["x", "w", ""], ["y"], "c", attributes)], [], (64, 32), names="{0: 'cat'}")
+        model = onnx_model(
+            [onnx_node("Conv", ["x", "w", ""], ["y"], "c", attributes)], [], (64, 32), names="{0: 'cat'}"
+        )
         graph = onnx_reader.decode(model)
         self.assertEqual(graph.inputs, {"images": [1, 3, 32, 64]})
         self.assertEqual(graph.metadata, {"names": "{0: 'cat'}"})
@@ -98,7 +100,9 @@ class Graph(unittest.TestCase):
             ("555", "Conv_0", ""),
             ("555", "", ""),
         ):
-            graph = onnx_reader.decode(onnx_model([onnx_node("Conv", ["x", weight], ["y"], node)], [onnx_tensor(weight, WEIGHT)]))
+            graph = onnx_reader.decode(
+                onnx_model([onnx_node("Conv", ["x", weight], ["y"], node)], [onnx_tensor(weight, WEIGHT)])
+            )
             self.assertEqual(graphs.convolutions(graph)[0].name, expected)
 
     def test_bin_mean_is_no_layer(self) -> None:
@@ -115,7 +119,11 @@ class Graph(unittest.TestCase):
             ("integer weight", [onnx_node("Conv", ["x", "w"], ["y"])], [onnx_tensor("w", WEIGHT.astype("<i8"))]),
             ("computed bias", [onnx_node("Conv", ["x", "w", "b"], ["y"])], [weight]),
             ("short bias", [onnx_node("Conv", ["x", "w", "b"], ["y"])], [weight, onnx_tensor("b", FLOATS[0])]),
-            ("training", [onnx_node("Conv", ["x", "w"], ["y"]), onnx_node("BatchNormalization", ["y"], ["z"])], [weight]),
+            (
+                "training",
+                [onnx_node("Conv", ["x", "w"], ["y"]), onnx_node("BatchNormalization", ["y"], ["z"])],
+                [weight],
+            ),
         ):
             with self.subTest(what), self.assertRaises(ConvertError):
                 graphs.convolutions(onnx_reader.decode(onnx_model(nodes, tensors)))

@@ -24,9 +24,18 @@ def entry(dtype: str, shape: Any, begin: Any, end: Any) -> Dict[str, Any]:
 
 class Reading(unittest.TestCase):
     def test_every_type(self) -> None:
-        for kind, dtype in (("F64", "<f8"), ("F32", "<f4"), ("F16", "<f2"), ("I64", "<i8"), ("I32", "<i4"), ("U8", "u1")):
+        for kind, dtype in (
+            ("F64", "<f8"),
+            ("F32", "<f4"),
+            ("F16", "<f2"),
+            ("I64", "<i8"),
+            ("I32", "<i4"),
+            ("U8", "u1"),
+        ):
             values = np.array([[1, 2, 3], [4, 5, 100]], dtype)
-            tensors, metadata = safetensors.decode(file_of({"a": entry(kind, [2, 3], 0, values.nbytes)}, values.tobytes()))
+            tensors, metadata = safetensors.decode(
+                file_of({"a": entry(kind, [2, 3], 0, values.nbytes)}, values.tobytes())
+            )
             np.testing.assert_array_equal(tensors["a"], values)
             self.assertEqual((tensors["a"].dtype, metadata), (values.dtype, {}))
 

@@ -5,10 +5,10 @@
 #include <stdint.h>
 
 /* A state that follows from a text (FNV-1a). */
-static inline uint64_t random_from(const char *text) {
+static inline uint64_t random_from(const char *name) {
     uint64_t state = 0xcbf29ce484222325u;
-    for (; *text; text++)
-        state = (state ^ (uint8_t)*text) * 0x100000001b3u;
+    for (; *name; name++)
+        state = (state ^ (uint8_t)*name) * 0x100000001b3u;
     return state;
 }
 

@@ -18,6 +18,7 @@ __all__ = ["OBJECT_DTYPE", "Context", "ContextInfo", "Error", "LayerTime", "Mode
 #: Bits of Context.cuts.
 CUT_OBJECTS, CUT_CANDIDATES = 1, 2
 
+_PROFILE_TIMES = [item[0] for item in _library.Profile._fields_ if item[0].endswith("_ms")]
 _FORMATS = {"rgb": _library.RGB8, "bgr": _library.BGR8}
 
 
@@ -307,7 +308,7 @@ class Context(_Handle):
         with self._lock:
             raw = _library.filled(_library.Profile, lib.det_context_get_profile, self._handle)
             layers = tuple(_layer_time(raw.layers[i]) for i in range(raw.n_layers))
-        times = {name: getattr(raw, name) for name, _ in _library.Profile._fields_ if name.endswith("_ms")}
+        times = {name: getattr(raw, name) for name in _PROFILE_TIMES}
         return Profile(layers=layers, **times)
 
 

@@ -115,7 +115,9 @@ def _check_classes(names: Any, n_classes: int) -> None:
         raise ConvertError(f"the network has {n_classes} classes; at most {MAX_CLASSES} are allowed")
     if not isinstance(names, list) or len(names) != n_classes:
         count = len(names) if isinstance(names, list) else "no list of"
-        raise ConvertError(f"the network has {n_classes} classes, but there are {count} class names; give --classes FILE")
+        raise ConvertError(
+            f"the network has {n_classes} classes, but there are {count} class names; give --classes FILE"
+        )
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.isprintable():
             raise ConvertError(f"the name of class {index} is not printable text; give --classes FILE")
@@ -132,13 +134,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("input", metavar="IN", help="checkpoint: .safetensors, .pt, .pth or .onnx")
     parser.add_argument("output", metavar="OUT", help="model file to write: .safetensors")
-    parser.add_argument("--arch", metavar="NAME", choices=families.known_archs(),
-                        help="the network that it must be, such as yolov8n or damofd-2.5g-kps; default: any")
+    parser.add_argument(
+        "--arch",
+        metavar="NAME",
+        choices=families.known_archs(),
+        help="the network that it must be, such as yolov8n or damofd-2.5g-kps; default: any",
+    )
     parser.add_argument("--licence", metavar="TEXT", help="licence of the weights")
     parser.add_argument("--half", action="store_true", help="store convolution weights as float16")
     parser.add_argument("--classes", metavar="FILE", type=_class_file, help="class names, one a line, UTF-8")
-    parser.add_argument("--input", dest="input_size", metavar="WxH", type=_input_size,
-                        help="native input size in pixels, multiples of 32")
+    parser.add_argument(
+        "--input",
+        dest="input_size",
+        metavar="WxH",
+        type=_input_size,
+        help="native input size in pixels, multiples of 32",
+    )
     return parser
 
 

@@ -63,7 +63,9 @@ class Folder:
         return {name: tensor for name, tensor in self.tensors.items() if name not in self.used}
 
 
-def fold(tensors: Tensors, norm_of: Callable[[str], Optional[str]], rename: Callable[[str], str], eps: float) -> Tensors:
+def fold(
+    tensors: Tensors, norm_of: Callable[[str], Optional[str]], rename: Callable[[str], str], eps: float
+) -> Tensors:
     """A checkpoint's tensors with BatchNorm and RepConv merged, float32, under the names of the model file.
 
     norm_of  the name of the BatchNorm that follows a convolution, or None

@@ -5,7 +5,7 @@ below are looked at, and nothing is copied but small values.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -97,7 +97,9 @@ def _fields(data: memoryview) -> Iterator[Tuple[int, Value]]:
         else:
             raise ConvertError(f"damaged ONNX file: field {number} is of unknown kind {wire}")
         if length > len(data) - at:
-            raise ConvertError(f"truncated or damaged ONNX file: a field of {length} bytes where {len(data) - at} are left")
+            raise ConvertError(
+                f"truncated or damaged ONNX file: a field of {length} bytes where {len(data) - at} are left"
+            )
         yield number, data[at : at + length]
         at += length
 
@@ -213,7 +215,9 @@ def _node(data: memoryview) -> Node:
 
 def _attribute(data: memoryview) -> Tuple[str, Any]:
     """An attribute's name and value: an integer, integers, or a tensor; None for the kinds that nothing here needs."""
-    name, result, integers = "", None, []
+    name = ""
+    result: Any = None
+    integers: List[int] = []
     for number, value in _fields(data):
         if number == 1:
             name = _text(value)
@@ -229,7 +233,8 @@ def _attribute(data: memoryview) -> Tuple[str, Any]:
 def _tensor(data: memoryview) -> Tuple[str, np.ndarray]:
     """A TensorProto's name and values, which lie in `raw_data` or in a field of their type."""
     dims: List[int] = []
-    name, code, raw = "", 0, None
+    name, code = "", 0
+    raw: Optional[arrays.Buffer] = None
     typed: List[Tuple[int, Value]] = []
     for number, value in _fields(data):
         if number == 1:

@@ -69,7 +69,9 @@ def load_next(file: BinaryIO, handlers: Handlers, persistent: Callable[[Any], An
 
 
 # What a malformed program can make the machine and pickletools raise.
-_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, struct.error, AssertionError)
+_DAMAGE = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, struct.error, AssertionError,
+)  # fmt: skip
 
 
 def _one_line(error: BaseException) -> str:

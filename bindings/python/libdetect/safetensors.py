@@ -102,7 +102,11 @@ def write(path: str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
     header: Dict[str, Any] = {"__metadata__": dict(metadata)}
     at = 0
     for name, blob in blobs:
-        header[name] = {"dtype": _WRITABLE[blob.dtype], "shape": list(blob.shape), "data_offsets": [at, at + blob.nbytes]}
+        header[name] = {
+            "dtype": _WRITABLE[blob.dtype],
+            "shape": list(blob.shape),
+            "data_offsets": [at, at + blob.nbytes],
+        }
         at += blob.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)

@@ -119,8 +119,10 @@ def _attempt(action: Callable[[], _Result]) -> _Result:
 
 
 # Each of these is raised by zipfile for some damage.
-_ARCHIVE_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError, OSError)
-_ARCHIVE_DAMAGE += (RuntimeError, ValueError, OverflowError)
+_ARCHIVE_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, NotImplementedError, OSError, RuntimeError,
+    ValueError, OverflowError,
+)  # fmt: skip
 
 
 def _check_archive(archive: zipfile.ZipFile, n_bytes: int) -> str:
@@ -184,7 +186,9 @@ def _persistent(storages: Dict[str, Storage]) -> Any:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             raise ConvertError("damaged pickle: a persistent id is not of a storage")
         if len(pid) > 5 and pid[5] is not None:
-            raise ConvertError("a storage is a view of another, as torch wrote before 0.4; save it again with a newer one")
+            raise ConvertError(
+                "a storage is a view of another, as torch wrote before 0.4; save it again with a newer one"
+            )
         _, factory, key, _, count = pid[:5]
         if not isinstance(factory, Global) or not isinstance(key, str) or type(count) is not int or count < 0:
             raise ConvertError("damaged pickle: a storage without type, name and size")
@@ -235,7 +239,7 @@ def _numpy_scalar(dtype: Any, raw: Any = b"") -> Union[int, float, None]:
     return values[0] if len(values) == 1 else None
 
 
-_HANDLERS = {
+_HANDLERS: pickle_reader.Handlers = {
     "collections.OrderedDict": _ordered_dict,
     "torch.Size": _size,
     "torch._utils._rebuild_tensor": _tensor,

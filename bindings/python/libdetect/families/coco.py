@@ -1,5 +1,7 @@
 """The 80 classes of COCO, in the order that its detectors use."""
 
+from typing import List
+
 NAMES = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,"
     " parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,"
@@ -11,6 +13,6 @@ NAMES = (
 ).split(", ")
 
 
-def default_names(n_classes: int) -> "list[str]":
+def default_names(n_classes: int) -> List[str]:
     """COCO's names for 80 classes, numbered ones for any other count."""
     return list(NAMES) if n_classes == len(NAMES) else [f"class{index}" for index in range(n_classes)]

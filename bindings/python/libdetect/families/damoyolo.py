@@ -6,7 +6,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tu
 
 from . import coco
 from .base import Defaults, Family
-from .layout import Layout, Tensors, size_of
+from .layout import Layout, Tensors, channels_of
 
 MOBILE, RESIDUAL, CSP = "mob", "res", "csp"
 
@@ -196,7 +196,7 @@ class DamoYolo(Family):
         return re.sub(r"\.(conv1?|rbr_reparam)$", "", layer)
 
     def n_classes(self, folded: Tensors) -> Optional[int]:
-        return size_of(folded, "head.gfl_cls.0.weight")
+        return channels_of(folded, "head.gfl_cls.0.weight")
 
     def n_classes_of_last(self, c_out: int) -> int:
         return c_out

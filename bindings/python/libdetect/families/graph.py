@@ -26,7 +26,8 @@ class Constants:
 
     def __init__(self, graph: Graph) -> None:
         self._values = graph.constants
-        self._same = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "Identity" and node.outputs and node.inputs}
+        copies = [node for node in graph.nodes if node.op == "Identity" and node.inputs and node.outputs]
+        self._same = {node.outputs[0]: node.inputs[0] for node in copies}
 
     def find(self, name: str) -> Optional[np.ndarray]:
         """The constant, or None when the value is computed."""
@@ -48,7 +49,9 @@ def convolutions(graph: Graph) -> List[Conv]:
             continue
         weight = constants.find(node.inputs[1]) if len(node.inputs) > 1 else None
         if weight is None or weight.ndim != 4 or weight.dtype.kind != "f":
-            raise ConvertError(f"convolution '{node.name}' has no constant weights in floating point (a quantised model?)")
+            raise ConvertError(
+                f"convolution '{node.name}' has no constant weights in floating point (a quantised model?)"
+            )
         bias = constants.find(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(len(weight))
         if bias is None or bias.shape != weight.shape[:1]:
             raise ConvertError(f"convolution '{node.name}' has no constant bias of {len(weight)} values")

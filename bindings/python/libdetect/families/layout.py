@@ -80,7 +80,7 @@ def listed(names: List[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + more
 
 
-def size_of(tensors: Mapping[str, np.ndarray], name: str, axis: int = 0) -> Optional[int]:
-    """A size of a tensor, or None when there is no such tensor or axis."""
+def channels_of(tensors: Mapping[str, np.ndarray], name: str) -> Optional[int]:
+    """A weight's output channels, or None when there is no such weight."""
     tensor = tensors.get(name)
-    return tensor.shape[axis] if tensor is not None and tensor.ndim > axis else None
+    return tensor.shape[0] if tensor is not None and tensor.ndim > 0 else None

@@ -10,7 +10,7 @@ from ..onnx_reader import Graph
 from . import coco
 from .base import Defaults, Family
 from .graph import Constants, is_bin_mean
-from .layout import Layout, Tensors, size_of
+from .layout import Layout, Tensors, channels_of
 from .yolo_layouts import PUBLISHED, Counted, Published, Size, yolo11, yolov5, yolov8
 
 _OTHER_TASKS = {
@@ -53,8 +53,9 @@ class Ultralytics(Family):
         layout = self.build("custom", Counted(folded), self.n_classes(folded) or 1)
         for name, shape in layout.shapes.items():
             actual = folded[name].shape if name in folded else ()
-            fixed = 1 if _HEAD.match(name) else 0
-            if len(shape) in (1, 4) and len(actual) == len(shape) and actual[:fixed] + actual[2:] == shape[:fixed] + shape[2:]:
+            fixed = 1 if _HEAD.match(name) else 0  # what it puts out is told by classes and bins
+            known = shape[:fixed] + shape[2:]
+            if len(shape) in (1, 4) and len(actual) == len(shape) and actual[:fixed] + actual[2:] == known:
                 layout.shapes[name] = actual
         return layout
 
@@ -72,7 +73,7 @@ class Ultralytics(Family):
     def check_modules(self, classes: Set[str]) -> None:
         other = sorted(name for name in classes if name.startswith(_ACTIVATIONS) and name != f"{_ACTIVATIONS}SiLU")
         if other:
-            raise ConvertError(f"its activation is {other[0][len(_ACTIVATIONS):]}, not SiLU")
+            raise ConvertError(f"its activation is {other[0][len(_ACTIVATIONS) :]}, not SiLU")
 
 
 class Yolov5(Ultralytics):
@@ -82,7 +83,7 @@ class Yolov5(Ultralytics):
     needless = re.compile(r"num_batches_tracked$|^model\.24\.anchor_grid$")
 
     def n_classes(self, folded: Tensors) -> Optional[int]:
-        c_out = size_of(folded, "model.24.m.0.weight")
+        c_out = channels_of(folded, "model.24.m.0.weight")
         return c_out and self.n_classes_of_last(c_out)
 
     def n_classes_of_last(self, c_out: int) -> int:
@@ -122,7 +123,7 @@ class _Distributional(Ultralytics):
         return super().fold(tensors)
 
     def n_classes(self, folded: Tensors) -> Optional[int]:
-        return size_of(folded, f"model.{self.head}.cv3.0.2.weight")
+        return channels_of(folded, f"model.{self.head}.cv3.0.2.weight")
 
     def n_classes_of_last(self, c_out: int) -> int:
         return c_out
