@@ -59,7 +59,7 @@ static void emit_decode(rig *r, const op_row *row) {
 
 /* The row's threshold for every class; with several, one class is off and one has its own. */
 static void set_limits(rig *r, const op_row *row) {
-    int n = r->weights.info.n_classes;
+    int n = r->weights.weights.info.n_classes;
     det_limits *l = &r->limits;
     l->iou = row->iou;
     l->class_agnostic = row->class_agnostic;

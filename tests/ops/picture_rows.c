@@ -49,7 +49,7 @@ static double error(const rig *r) {
     double *theirs = malloc(n * sizeof *theirs), worst = 0;
     for (int picture = 0; picture < r->batch; picture++) {
         const float *ours = (const float *)r->step->output + (size_t)picture * n;
-        oracle_preprocess(&r->images[picture], &r->placements[picture], &r->weights.info, row->h, row->w, theirs);
+        oracle_preprocess(&r->images[picture], &r->placements[picture], &r->weights.weights.info, row->h, row->w, theirs);
         for (size_t i = 0; i < n; i++) {
             double difference = fabs((double)ours[i] - theirs[i]) / (double)row->scale;
             worst = difference <= worst ? worst : difference;

@@ -1,8 +1,6 @@
 #include "rig.h"
 
-#include "check.h"
 #include "cpu/candidates.h"
-#include "random.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -63,26 +61,13 @@ float *rig_values(const rig *r, det_tensor_id x) {
 /* ------------------------------------------------------------------------------------------------ what emit calls */
 
 void rig_weight(rig *r, const char *name, const int64_t *shape, int n_dims, float low, float high) {
-    REQUIRE(r->weights.n_tensors < RIG_MAX_WEIGHTS, "%s: too many weights", name);
-    det_weight w = {.n_dims = n_dims, .n_values = 1};
-    snprintf(w.name, sizeof w.name, "%s", name);
-    for (int i = 0; i < n_dims; i++)
-        w.n_values *= w.shape[i] = shape[i];
-    float *values = malloc((size_t)w.n_values * sizeof *values); /* exact: a sanitizer sees what reads beyond */
-    uint64_t state = random_from(name);
-    for (int64_t i = 0; i < w.n_values; i++)
-        values[i] = random_in(&state, low, high);
-    w.values = values;
-    int at = r->weights.n_tensors++; /* in order of names, as det_weights_find wants */
-    for (; at > 0 && strcmp(r->weight_store[at - 1].name, name) > 0; at--)
-        r->weight_store[at] = r->weight_store[at - 1];
-    r->weight_store[at] = w;
+    memory_weights_add(&r->weights, name, shape, n_dims, low, high);
 }
 
 det_net *rig_net(rig *r) {
     det_net *net = &r->plan.net;
     if (!net->weights)
-        REQUIRE(det_net_open(net, &r->weights) == DET_OK, "%s", det_last_error());
+        REQUIRE(det_net_open(net, &r->weights.weights) == DET_OK, "%s", det_last_error());
     return net;
 }
 
@@ -134,9 +119,9 @@ void rig_open(rig *r, const op_row *row, det_device *device, int batch) {
     r->row = row;
     r->device = device;
     r->batch = batch;
-    r->weights.tensors = r->weight_store;
-    det_model_info *info = &r->weights.info;
-    *info = (det_model_info){.family = "test", .variant = row->what, .n_classes = DET_MAX(1, row->n_classes)};
+    memory_weights_open(&r->weights, row->what);
+    det_model_info *info = &r->weights.weights.info;
+    info->n_classes = DET_MAX(1, row->n_classes);
     info->n_landmarks = row->n_landmarks;
     info->resize = row->resize;
     info->mean = row->mean;
@@ -164,8 +149,7 @@ void rig_close(rig *r) {
         close_buffer(&r->workspaces[i]);
     }
     close_buffer(&r->objects);
-    for (int i = 0; i < r->weights.n_tensors; i++)
-        free((float *)(uintptr_t)r->weight_store[i].values);
+    memory_weights_close(&r->weights);
     for (int i = 0; i < RIG_BATCH; i++) {
         free((void *)(uintptr_t)r->images[i].planes[0]);
         free((void *)(uintptr_t)r->images[i].planes[1]);

@@ -3,9 +3,10 @@
 #ifndef DET_TEST_RIG_H
 #define DET_TEST_RIG_H
 
+#include "memory_weights.h"
 #include "plan.h"
 
-enum { RIG_BATCH = 3, RIG_MAX_WEIGHTS = 8, RIG_MAX_BUFFERS = 12, RIG_MAX_OBJECTS = 64 };
+enum { RIG_BATCH = 3, RIG_MAX_BUFFERS = 12, RIG_MAX_OBJECTS = 64 };
 
 typedef struct op_row op_row;
 
@@ -18,8 +19,7 @@ typedef struct rig {
     const op_row *row;
     det_device *device;
     int batch;
-    det_weights weights;
-    det_weight weight_store[RIG_MAX_WEIGHTS];
+    memory_weights weights;
     det_plan plan;
     det_step *step; /* of the row's operator */
     rig_buffer tensors[RIG_MAX_BUFFERS], workspaces[RIG_MAX_BUFFERS];

@@ -108,7 +108,7 @@ def folded(arch: str, n_classes: int = 80) -> Tensors:
 
 
 def published_name(name: str) -> str:
-    """A YOLO tensor's name before conversion: every layer has its convolution inside, but the last ones of the detection layer."""
+    """A YOLO tensor's published name: layers hold a `conv`, but for the last ones of the detection layer."""
     layer, _, part = name.rpartition(".")
     last = re.search(r"\.cv[23]\.[012]\.2$", layer) or layer.startswith("model.24")
     return name if last else f"{layer}.conv.{part}"

@@ -172,7 +172,7 @@ class Binding(unittest.TestCase):
         self.assertEqual(len(self.detect(self.picture, class_enabled=[False])), 0)
         self.assertEqual(self.context.cuts, (0,))
         np.testing.assert_array_equal(self.detect(self.picture, iou=1.0, max_objects=2), every[:2])
-        self.assertEqual(self.context.cuts, (_native.CUT_OBJECTS,))
+        self.assertEqual(self.context.cuts, (libdetect.CUT_OBJECTS,))
         np.testing.assert_array_equal(self.detect(self.picture, iou=1.0), every)  # nothing is remembered
 
     def test_more_objects_than_the_model_asks_for(self) -> None:

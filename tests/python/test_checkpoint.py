@@ -252,6 +252,11 @@ class Damage(File):
             archive.writestr("net/constants.pkl", b"\x80\x02N.")
         self.assertRefused(file.getvalue(), "TorchScript")
 
+    def test_messages_are_one_printable_line(self) -> None:
+        message = str(ConvertError("tensor '\n\x1b[2J\ud800\u00e9'" + "x" * 5000))
+        self.assertTrue(message.startswith("tensor '??[2J?\u00e9'x"))
+        self.assertLess(len(message), 2000)
+
     def test_no_tensors(self) -> None:
         for value in (None, 3, [], {}, {"state_dict": {"a": 1}}, {"optimizer": {"state": {}}}, Call(Name("a", "b"))):
             self.assertRefused(torch_zip(value), "holds")

@@ -1,0 +1,295 @@
+"""The converter as a command, on exported graphs, and on real checkpoints."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import published
+import support
+from libdetect import checkpoint, convert, families, safetensors
+from libdetect.checkpoint import Checkpoint
+from libdetect.errors import ConvertError
+from published import Tensors, folded, layout, published_name
+from support import torch_zip
+
+
+class Onnx(unittest.TestCase):
+    def convert(self, data: bytes) -> Any:
+        return families.recognise(checkpoint._decode(data))
+
+    def exported(self, arch: str, named: bool, order: Optional[List[str]] = None) -> Tuple[bytes, Tensors]:
+        net = layout(arch)
+        tensors = published.random_tensors(net.shapes, seed=2)
+        weights = {
+            conv: published_name(f"{conv}.weight") if named else f"onnx::Conv_{i}" for i, conv in enumerate(net.convs)
+        }
+        factors: Tensors = {}
+        if "model.24.anchors" in tensors:
+            tensors["model.24.anchors"] = np.abs(tensors["model.24.anchors"]) + np.arange(1, 4).reshape(3, 1, 1).astype(
+                "<f4"
+            )
+            for level in (1, 2, 0):  # exporters fold the stride in, and repeat the anchors for every cell
+                pixels = tensors["model.24.anchors"][level] * (8 << level)
+                grid = np.broadcast_to(pixels[None, :, None, None], (1, 3, 4, 4, 2))
+                factors[f"grid{level}"] = np.ascontiguousarray(grid, "<f4")
+        data = published.onnx_export(net, tensors, order or net.convs, weights, factors, names="{0: 'only'}")
+        return data, tensors
+
+    def test_numbered_names_in_the_order_of_the_graph(self) -> None:
+        for arch in (
+            "scrfd-500m-kps",
+            "scrfd-2.5g-kps",
+            "damo-yolo-ns",
+            "damo-yolo-t",
+            "yolov5n",
+            "yolov8n",
+            "yolo11n",
+        ):
+            data, tensors = self.exported(arch, named=False)
+            found = self.convert(data)
+            self.assertEqual(found.layout.arch, arch)
+            self.assertEqual(set(found.tensors), set(tensors))
+            for name, tensor in tensors.items():
+                np.testing.assert_allclose(found.tensors[name], tensor, rtol=1e-6, err_msg=name)
+
+    def test_kept_names_in_any_order(self) -> None:
+        for arch in ("yolov5n", "yolov8n"):
+            order = list(layout(arch).convs)
+            order[2], order[3] = order[3], order[2]
+            data, tensors = self.exported(arch, True, order)
+            found = self.convert(data)
+            self.assertEqual(found.layout.arch, arch)
+            for name, tensor in tensors.items():
+                np.testing.assert_allclose(found.tensors[name], tensor, rtol=1e-6, err_msg=name)
+            self.assertEqual(checkpoint._decode(data).class_names, ["only"])
+
+    def test_names_overrule_shapes(self) -> None:
+        """Two convolutions of one shape that change places: the order fits, the names say that it is another's."""
+        order = list(layout("yolov8n").convs)
+        first, second = order.index("model.2.m.0.cv1"), order.index("model.2.m.0.cv2")
+        order[first], order[second] = order[second], order[first]
+        data, tensors = self.exported("yolov8n", True, order)
+        found = self.convert(data)
+        np.testing.assert_array_equal(found.tensors["model.2.m.0.cv1.weight"], tensors["model.2.m.0.cv1.weight"])
+
+    def test_says_when_it_is_impossible(self) -> None:
+        order = list(layout("yolov8n").convs)
+        order[2], order[3] = order[3], order[2]
+        with self.assertRaisesRegex(ConvertError, "63 convolutions, 63 without a name"):
+            self.convert(self.exported("yolov8n", False, order)[0])
+        data, _ = self.exported("yolov5n", named=False)
+        with self.assertRaisesRegex(ConvertError, "anchors"):
+            self.convert(data.replace(b"grid0_out", b"grid0_ou1").replace(b"grid0", b"dirg0", 1))
+
+
+class CommandLine(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.target = str(self.folder / "out.safetensors")
+
+    def run_main(self, *arguments: str) -> Tuple[int, str, str]:
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            try:
+                code = convert.main(arguments)
+            except SystemExit as stop:  # argparse
+                code = int(stop.code or 0)
+        return code, out.getvalue(), error.getvalue()
+
+    def file(self, name: str, data: bytes) -> str:
+        (self.folder / name).write_bytes(data)
+        return str(self.folder / name)
+
+    def yolo(self) -> str:
+        return self.file(
+            "mine.pt", torch_zip({"model": folded("yolov8n", 2), "names": ["cat", "dog"], "license": "mine"})
+        )
+
+    def description(self, path: Optional[str] = None) -> Dict[str, Any]:
+        _, metadata = safetensors.decode(Path(path or self.target).read_bytes())
+        self.assertEqual(set(metadata), {"libdetect"})
+        return json.loads(metadata["libdetect"])
+
+    def test_writes_a_complete_description(self) -> None:
+        source = self.yolo()
+        code, out, error = self.run_main(source, self.target)
+        self.assertEqual((code, error), (0, ""))
+        self.assertRegex(out, r"^mine.pt -> .*: yolov8n, 640x640, 2 classes, \d+ parameters, \d+ bytes\n$")
+        self.assertEqual(
+            self.description(),
+            {
+                "format": 1, "family": "yolov8", "variant": "n", "input": [640, 640], "resize": "letterbox-centre",
+                "pad": 114, "mean": 0, "scale": 1 / 255, "score": 0.25, "iou": 0.7, "multi_label": False,
+                "max_objects": 300, "classes": ["cat", "dog"], "landmarks": 0, "licence": "mine", "source": "mine.pt",
+                "source_sha256": checkpoint.read(source).sha256,
+            },
+        )  # fmt: skip
+
+    def test_options(self) -> None:
+        classes = self.file("classes.txt", "\u00e9t\u00e9\n\n  zwei \n".encode())
+        options = ["--classes", classes, "--input", "320x256", "--licence", "free", "--half", "--arch", "yolov8n"]
+        code, _, error = self.run_main(self.yolo(), self.target, *options)
+        self.assertEqual((code, error), (0, ""))
+        description = self.description()
+        self.assertEqual(description["classes"], ["\u00e9t\u00e9", "zwei"])
+        self.assertEqual((description["input"], description["licence"]), ([320, 256], "free"))
+        tensors, _ = safetensors.decode(Path(self.target).read_bytes())
+        self.assertEqual({tensor.dtype.str for tensor in tensors.values() if tensor.ndim == 4}, {"<f2"})
+        self.assertEqual({tensor.dtype.str for tensor in tensors.values() if tensor.ndim == 1}, {"<f4"})
+        expected = folded("yolov8n", 2)["model.0.conv.weight"]
+        np.testing.assert_array_equal(tensors["model.0.weight"], expected.astype("<f2"))
+
+    def test_a_model_file_passes_through(self) -> None:
+        self.run_main(self.yolo(), self.target)
+        again = str(self.folder / "again.safetensors")
+        self.assertEqual(self.run_main(self.target, again)[0], 0)
+        self.assertEqual(Path(again).read_bytes(), Path(self.target).read_bytes())
+        self.assertEqual(self.run_main(self.target, again, "--input", "64x32", "--half")[0], 0)
+        self.assertEqual(self.description(again), {**self.description(), "input": [64, 32]})
+        self.assertLess(os.path.getsize(again), 0.55 * os.path.getsize(self.target))
+        self.assertEqual(self.run_main(self.target, again, "--arch", "yolov8s")[0], 3)
+
+    def test_defaults_of_every_family(self) -> None:
+        self.assertEqual(
+            {
+                (family.name, family.defaults(net.variant).input_size[0], len(family.default_classes(80)),
+                 family.n_landmarks(net.variant), family.defaults(net.variant).multi_label)
+                for family in families.FAMILIES for net in family.layouts(80)
+            },
+            {
+                ("damofd", 640, 1, 0, False), ("damofd", 640, 1, 5, False), ("scrfd", 640, 1, 5, False),
+                ("damo-yolo", 416, 80, 0, True), ("damo-yolo", 640, 80, 0, True), ("yolov5", 640, 80, 0, False),
+                ("yolov8", 640, 80, 0, False), ("yolo11", 640, 80, 0, False),
+            },
+        )  # fmt: skip
+        names = families.FAMILIES[-1].default_classes(80)
+        self.assertEqual((len(set(names)), names[0], names[37], names[79]), (80, "person", "surfboard", "toothbrush"))
+        self.assertEqual(families.FAMILIES[-1].default_classes(2), ["class0", "class1"])
+
+    def test_wrong_usage(self) -> None:
+        source = self.yolo()
+        for options in (
+            [], ["--input", "33x32"], ["--input", "0x0"], ["--input", "big"], ["--arch", "yolov9"],
+            ["--classes", "/none"], ["--classes", self.file("empty", b"\n")], ["--nonsense"],
+        ):  # fmt: skip
+            arguments = [source, self.target, *options] if options else [source]
+            with self.subTest(options):
+                self.assertEqual(self.run_main(*arguments)[0], 2)
+        self.assertFalse(os.path.exists(self.target))
+
+    def test_unusable_checkpoints(self) -> None:
+        broken = folded("yolov8n", 2)
+        broken["model.0.conv.bias"][0] = np.nan
+        large = folded("yolov8n", 2)
+        large["model.0.conv.weight"][0] = 1e6
+        for what, source, options in (
+            ("none", str(self.folder / "none"), []),
+            ("a folder", str(self.folder), []),
+            ("text", self.file("a.pt", b"hello"), []),
+            ("not finite", self.file("b.pt", torch_zip(broken)), []),
+            ("too large for half", self.file("c.pt", torch_zip(large)), ["--half"]),
+            ("another network", self.yolo(), ["--arch", "yolov5n"]),
+            ("too few names", self.yolo(), ["--classes", self.file("one", b"cat")]),
+        ):
+            with self.subTest(what):
+                code, out, error = self.run_main(source, self.target, *options)
+                self.assertEqual((code, out), (3, ""))
+                self.assertEqual(error.count("\n"), 1)
+                self.assertFalse(os.path.exists(self.target))
+        code, _, error = self.run_main(self.yolo(), str(self.folder / "none" / "out"))
+        self.assertEqual((code, error.count("\n")), (3, 1))
+
+    def test_damaged_descriptions(self) -> None:
+        self.run_main(self.yolo(), self.target)
+        tensors, _ = safetensors.decode(Path(self.target).read_bytes())
+        for change in (
+            {"input": "x"},
+            {"input": [640]},
+            {"input": [640.0, 640]},
+            {"classes": 3},
+            {"classes": [1, 2]},
+            {"score": "high"},
+            {"score": float("nan")},
+            {"multi_label": 0},
+            {"licence": None},
+            {"family": "yolov12"},
+            {"family": []},
+        ):
+            description = json.dumps({**self.description(), **change})
+            damaged = str(self.folder / "damaged")
+            safetensors.write(damaged, tensors, {"libdetect": description})
+            with self.subTest(change):
+                code, _, error = self.run_main(damaged, str(self.folder / "never"))
+                self.assertEqual((code, error.count("\n")), (3, 1))
+
+    def test_licences_are_made_text(self) -> None:
+        found = Checkpoint(folded("yolov8n", 2), licence="a\0b\ud800c\u00e9", class_names=["\u200d", "dog"])
+        convert.convert(found, self.target)
+        self.assertEqual(self.description()["licence"], "a?b?c\u00e9")
+        self.assertEqual(self.description()["classes"], ["\u200d", "dog"])
+
+    def test_names_that_are_no_text(self) -> None:
+        for names in (["cat", "d\0g"], ["cat", "\ud800"], ["cat", "a\nb"]):
+            data = torch_zip({"model": folded("yolov8n", 2), "names": ["cat", "dog"]})
+            checked = Checkpoint(checkpoint._decode(data).tensors, class_names=names)
+            with self.assertRaisesRegex(ConvertError, "class 1"):
+                convert.convert(checked, self.target)
+
+    def test_works_without_the_c_library(self) -> None:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(support.ROOT / "bindings" / "python"),
+            "LIBDETECT_LIBRARY": "/none",
+        }
+        command = [sys.executable, "-m", "libdetect.convert", self.yolo(), self.target]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+
+@support.needs_models
+class RealCheckpoints(unittest.TestCase):
+    EXPECTED = {
+        "yolov8n.pt": ("yolov8n", 80, "dining table"),
+        "yolov5n_v7.0.pt": ("yolov5n", 80, "dining table"),
+        "scrfd_500m_kps.onnx": ("scrfd-500m-kps", 1, None),
+        "scrfd_2.5g_kps.onnx": ("scrfd-2.5g-kps", 1, None),
+        "first_try_damofd_2.5g_kps.pth": ("damofd-2.5g-kps", 1, None),
+    }
+
+    def test_convert(self) -> None:
+        for name, (arch, n_classes, class_60) in self.EXPECTED.items():
+            found = checkpoint.read(str(support.MODELS / name))
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                network = families.recognise(found)
+                self.assertEqual((network.layout.arch, network.n_classes), (arch, n_classes))
+                self.assertEqual(found.class_names and found.class_names[60], class_60)
+                convert.convert(found, os.path.join(folder, "out"))
+
+    def test_shared_bias_of_scrfd(self) -> None:
+        """The exporter stored one of two equal biases, under the name of the other layer."""
+        network = families.recognise(checkpoint.read(str(support.MODELS / "scrfd_2.5g_kps.onnx")))
+        np.testing.assert_array_equal(
+            network.tensors["neck.downsample_convs.1.bias"], network.tensors["neck.fpn_convs.2.bias"]
+        )
+
+    def test_others_are_refused(self) -> None:
+        for name, pattern in (
+            ("retinaface_mobilenet0.25.pth", "300 tensors, body.stage1.0.0.weight"),
+            ("yunet_n_640_640.onnx", "59 convolutions"),
+        ):
+            with self.assertRaisesRegex(ConvertError, pattern):
+                families.recognise(checkpoint.read(str(support.MODELS / name)))
+
+
+if __name__ == "__main__":
+    unittest.main()
