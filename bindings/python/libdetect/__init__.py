@@ -13,10 +13,34 @@ loaded when one of the names below is first used.
 from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
-    from ._native import OBJECT_DTYPE, Context, ContextInfo, Error, LayerTime, Model, ModelInfo, Profile, version
+    from ._native import (
+        CUT_CANDIDATES,
+        CUT_OBJECTS,
+        OBJECT_DTYPE,
+        Context,
+        ContextInfo,
+        Error,
+        LayerTime,
+        Model,
+        ModelInfo,
+        Profile,
+        version,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["OBJECT_DTYPE", "Context", "ContextInfo", "Error", "LayerTime", "Model", "ModelInfo", "Profile", "version"]
+__all__ = [
+    "CUT_CANDIDATES",
+    "CUT_OBJECTS",
+    "OBJECT_DTYPE",
+    "Context",
+    "ContextInfo",
+    "Error",
+    "LayerTime",
+    "Model",
+    "ModelInfo",
+    "Profile",
+    "version",
+]
 
 
 def __getattr__(name: str) -> Any:

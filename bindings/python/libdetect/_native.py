@@ -13,7 +13,19 @@ import numpy as np
 from . import _library
 from ._library import OBJECT_DTYPE, Error, check, lib, text
 
-__all__ = ["OBJECT_DTYPE", "Context", "ContextInfo", "Error", "LayerTime", "Model", "ModelInfo", "Profile", "version"]
+__all__ = [
+    "CUT_CANDIDATES",
+    "CUT_OBJECTS",
+    "OBJECT_DTYPE",
+    "Context",
+    "ContextInfo",
+    "Error",
+    "LayerTime",
+    "Model",
+    "ModelInfo",
+    "Profile",
+    "version",
+]
 
 #: Bits of Context.cuts.
 CUT_OBJECTS, CUT_CANDIDATES = 1, 2

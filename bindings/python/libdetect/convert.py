@@ -9,32 +9,18 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import checkpoint as checkpoints
 from . import families, safetensors
 from .checkpoint import Checkpoint
+from .describe import MAX_INPUT, Options, describe, is_input_size
 from .errors import ConvertError
 from .families import Network
 
-FORMAT = 1
-MAX_CLASSES = 4096
-MAX_INPUT = 8192
 USAGE, UNUSABLE = 2, 3  # exit codes
-
-
-@dataclass
-class Options:
-    """What the caller knows better than the checkpoint; None leaves it to the checkpoint."""
-
-    arch: Optional[str] = None
-    licence: Optional[str] = None
-    half: bool = False
-    classes: Optional[List[str]] = None
-    input_size: Optional[Tuple[int, int]] = None  # width, height
 
 
 def convert_file(source: str, target: str, options: Optional[Options] = None) -> str:
@@ -51,9 +37,9 @@ def convert(checkpoint: Checkpoint, target: str, options: Optional[Options] = No
         else:
             network = _already_converted(checkpoint, options.arch)
         tensors = _halved(network.tensors) if options.half else network.tensors
-    description = _describe(network, checkpoint, options)
+    description = describe(network, checkpoint, options)
     try:
-        safetensors.write(target, tensors, {"libdetect": json.dumps(description, ensure_ascii=False)})
+        safetensors.write(target, tensors, {"libdetect": json.dumps(description)})
     except OSError as error:
         raise ConvertError(f"{target} cannot be written: {error.strerror}") from None
     width, height = description["input"]
@@ -78,49 +64,6 @@ def _already_converted(checkpoint: Checkpoint, arch: Optional[str]) -> Network:
 def _halved(tensors: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """Convolution weights in half precision. The rest is small, and biases and anchors gain from full precision."""
     return {name: tensor.astype(np.float16) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}
-
-
-def _describe(network: Network, checkpoint: Checkpoint, options: Options) -> Dict[str, Any]:
-    """The model file's metadata: the family's defaults, then the checkpoint's word, then the caller's."""
-    family, variant = network.family, network.layout.variant
-    description: Dict[str, Any] = {"format": FORMAT, "family": family.name, "variant": variant}
-    description.update(family.defaults(variant).metadata())
-    description.update(
-        classes=checkpoint.class_names or family.default_classes(network.n_classes),
-        landmarks=family.n_landmarks(variant),
-        licence=checkpoint.licence,
-        source=checkpoint.source.encode("utf-8", "replace").decode("utf-8"),
-        source_sha256=checkpoint.sha256,
-    )
-    if checkpoint.input_size is not None and _is_input(*checkpoint.input_size):
-        description["input"] = list(checkpoint.input_size)
-    kept = checkpoint.description or {}
-    description.update({key: kept[key] for key in description if key in kept and key not in ("format", "variant")})
-    if options.classes is not None:
-        description["classes"] = options.classes
-    if options.licence is not None:
-        description["licence"] = options.licence
-    if options.input_size is not None:
-        description["input"] = list(options.input_size)
-    _check_classes(description["classes"], network.n_classes)
-    return description
-
-
-def _is_input(width: int, height: int) -> bool:
-    return all(32 <= size <= MAX_INPUT and size % 32 == 0 for size in (width, height))
-
-
-def _check_classes(names: Any, n_classes: int) -> None:
-    if n_classes > MAX_CLASSES:
-        raise ConvertError(f"the network has {n_classes} classes; at most {MAX_CLASSES} are allowed")
-    if not isinstance(names, list) or len(names) != n_classes:
-        count = len(names) if isinstance(names, list) else "no list of"
-        raise ConvertError(
-            f"the network has {n_classes} classes, but there are {count} class names; give --classes FILE"
-        )
-    for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.isprintable():
-            raise ConvertError(f"the name of class {index} is not printable text; give --classes FILE")
 
 
 # -------------------------------------------------------------------------------------------------- command line
@@ -166,7 +109,7 @@ def _class_file(path: str) -> List[str]:
 
 def _input_size(text: str) -> Tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or not _is_input(int(match[1]), int(match[2])):
+    if not match or not is_input_size([int(match[1]), int(match[2])]):
         raise argparse.ArgumentTypeError(f"'{text}' is not WxH, both multiples of 32 up to {MAX_INPUT}")
     return int(match[1]), int(match[2])
 

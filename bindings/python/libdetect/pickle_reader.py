@@ -62,7 +62,7 @@ def load_next(file: BinaryIO, handlers: Handlers, persistent: Callable[[Any], An
                 raise ConvertError(f"the pickle has more than {MAX_OPCODES} instructions")
             machine.step(opcode.name, argument)
     except _DAMAGE as error:
-        raise ConvertError(f"damaged pickle: {type(error).__name__}: {_one_line(error)}") from None
+        raise ConvertError(f"damaged pickle: {type(error).__name__}: {error}") from None
     if len(machine.stack) != 1 or machine.outer:
         raise ConvertError("damaged pickle: it does not end in one object")
     return machine.stack[0]
@@ -72,10 +72,6 @@ def load_next(file: BinaryIO, handlers: Handlers, persistent: Callable[[Any], An
 _DAMAGE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, struct.error, AssertionError,
 )  # fmt: skip
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]
 
 
 # Instructions that push the value they carry. The text forms of protocol 0 are not among them: torch never wrote it.

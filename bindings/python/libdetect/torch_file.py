@@ -115,7 +115,7 @@ def _attempt(action: Callable[[], _Result]) -> _Result:
     try:
         return action()
     except _ARCHIVE_DAMAGE as error:
-        raise ConvertError(f"damaged or truncated archive: {' '.join(str(error).split())}") from None
+        raise ConvertError(f"damaged or truncated archive: {error}") from None
 
 
 # Each of these is raised by zipfile for some damage.
