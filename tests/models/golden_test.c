@@ -226,8 +226,9 @@ int main(int argc, char **argv) {
     for (int i = 1; i < context->plan.n_steps; i++)
         REQUIRE(det_plan_run_step(&context->plan, i, &frame, NULL) == DET_OK, "%s", det_last_error());
     printf("%s %s, %d threads\n", model->weights.info.family, model->weights.info.variant, options.n_threads);
-    CHECK(compare_taps(context, &file) >= 3);
-    compare_candidates(context, &file);
+    CHECK(compare_taps(context, &file) >= 1);
+    if (tensor_find(&file, "boxes").values)
+        compare_candidates(context, &file);
     det_context_destroy(context);
     det_model_close(model);
     tensor_file_close(&file);

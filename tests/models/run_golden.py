@@ -1,23 +1,25 @@
-"""Every network of the reference folder against its authors' outputs: run_golden.py GOLDEN_TEST [VARIANT...]
+"""Every network of a reference folder against its authors' outputs: run_golden.py GOLDEN_TEST own|golden [NETWORK...]
 
-For each variant: synthetic weights -> libdetect.convert -> golden_test, with one and with two threads."""
+own: the references that come with the project; golden: the larger set of the folder DET_GOLDEN.
+For each network: synthetic weights -> libdetect.convert -> golden_test, with one and with two threads."""
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import reference_data
+import synthetic
 
 
 def main():
-    program, wanted = sys.argv[1], sys.argv[2:]
-    golden = reference_data.golden()
+    program, which, wanted = sys.argv[1], sys.argv[2], sys.argv[3:]
+    golden = reference_data.golden() if which == "golden" else reference_data.ROOT / "tests" / "data" / "golden"
     variants = [p.parent for p in sorted(golden.glob("*/manifest.json")) if not wanted or p.parent.name in wanted]
     failed = []
     with tempfile.TemporaryDirectory() as temporary:
         raw, model = Path(temporary) / "raw.safetensors", Path(temporary) / "model.safetensors"
         for variant in variants:
-            subprocess.run([sys.executable, str(golden / "synth.py"), str(variant / "manifest.json"), str(raw)], check=True)
+            synthetic.write(variant / "manifest.json", str(raw))
             reference_data.convert(raw, model)
             for n_threads in "12":
                 run = subprocess.run([program, str(model), str(variant / "reference.safetensors"), n_threads])
