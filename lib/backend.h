@@ -51,6 +51,8 @@ typedef struct det_step {
     const det_node *node;
     det_shape input_shapes[DET_MAX_INPUTS], output_shape; /* n is max_batch */
     void *inputs[DET_MAX_INPUTS], *output;
+    det_shape into_shape; /* of node->into */
+    void *into;           /* NULL when there is none */
     void *workspace; /* shared by all steps, of the largest workspace_bytes */
 
     void *state; /* the kernel's, from prepare */

@@ -63,6 +63,40 @@ static void fuse_add(fuser *f, det_node *node) {
     }
 }
 
+/* Nodes that write their output in rows, and so can write it twice. */
+static bool can_write_into(const det_node *node) {
+    switch (node->op) {
+    case DET_OP_CONV2D:
+    case DET_OP_ADD:
+    case DET_OP_ACTIVATION:
+    case DET_OP_UPSAMPLE:
+    case DET_OP_MAX_POOL:
+    case DET_OP_AVG_POOL:
+    case DET_OP_SLICE:
+    case DET_OP_SPACE_TO_DEPTH:
+        return node->into == DET_NO_TENSOR;
+    default:
+        return false;
+    }
+}
+
+static void fuse_concat(fuser *f, det_node *node) {
+    int n = 0;
+    for (int i = 0; i < node->n_inputs; i++) {
+        det_node *producer = producer_of(f, node->inputs[i]);
+        if (can_write_into(producer)) {
+            producer->into = node->output;
+            producer->into_begin = node->u.concat_begins[i];
+        } else {
+            node->inputs[n] = node->inputs[i];
+            node->u.concat_begins[n++] = node->u.concat_begins[i];
+        }
+    }
+    node->n_inputs = n;
+    if (n == 0)
+        node->op = (det_op)REMOVED;
+}
+
 static void rewrite(fuser *f) {
     det_net *net = f->net;
     for (int i = 0; i < net->n_nodes; i++) {
@@ -78,6 +112,10 @@ static void rewrite(fuser *f) {
             fuse_activation(f, &net->nodes[i]);
         else if (net->nodes[i].op == DET_OP_ADD)
             fuse_add(f, &net->nodes[i]);
+    }
+    for (int i = 0; i < net->n_nodes; i++) {
+        if (net->nodes[i].op == DET_OP_CONCAT)
+            fuse_concat(f, &net->nodes[i]);
     }
     int n = 0;
     for (int i = 0; i < net->n_nodes; i++) {

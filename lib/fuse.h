@@ -5,7 +5,9 @@
 #include "net.h"
 
 /* Activations join the operator before them, residual additions join their convolution, and a nearest upsampling joins
- * the addition that reads it. Tapped tensors keep their values. */
+ * the addition that reads it. What a concatenation joins is written into it by those who make it, while it is at hand;
+ * the concatenation keeps the inputs for which that cannot be, and goes when there are none. Tapped tensors keep their
+ * values. */
 det_status det_fuse(det_net *net);
 
 #endif

@@ -159,6 +159,7 @@ static det_node *emit(det_net *net, det_op op, const char *name, const det_tenso
     for (int i = 0; i < n_inputs; i++)
         node->inputs[i] = inputs[i];
     node->output = output;
+    node->into = DET_NO_TENSOR;
     return node;
 }
 
@@ -306,9 +307,11 @@ det_tensor_id det_concat(det_net *net, const det_tensor_id *xs, int n) {
         return DET_NO_TENSOR;
     }
     det_shape out = {0};
+    int begins[DET_MAX_INPUTS] = {0};
     for (int i = 0; i < n; i++) {
         if (failed(net, xs[i]))
             return DET_NO_TENSOR;
+        begins[i] = out.c;
         det_shape in = shape_of(net, xs[i]);
         if (i && (in.h != out.h || in.w != out.w)) {
             fail(net, det_fail(DET_ERROR_BAD_MODEL, "concat: %dx%d and %dx%d differ", out.h, out.w, in.h, in.w));
@@ -318,7 +321,10 @@ det_tensor_id det_concat(det_net *net, const det_tensor_id *xs, int n) {
         out = in;
     }
     det_node *node = emit(net, DET_OP_CONCAT, "concat", xs, n, out);
-    return node ? node->output : DET_NO_TENSOR;
+    if (!node)
+        return DET_NO_TENSOR;
+    memcpy(node->u.concat_begins, begins, sizeof begins);
+    return node->output;
 }
 
 det_tensor_id det_slice(det_net *net, det_tensor_id x, int begin, int c) {

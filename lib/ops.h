@@ -82,6 +82,8 @@ typedef struct det_node {
     int n_inputs;
     det_tensor_id inputs[DET_MAX_INPUTS];
     det_tensor_id output;
+    det_tensor_id into; /* a concatenation that gets the output, too, at channel into_begin; or DET_NO_TENSOR */
+    int into_begin;
     union {
         det_conv_params conv;
         det_group_norm_params group_norm;
@@ -89,6 +91,7 @@ typedef struct det_node {
         det_act act;
         det_pool_params pool;
         int slice_begin; /* first channel; the output's shape tells how many */
+        int concat_begins[DET_MAX_INPUTS]; /* channel of the output where each input goes */
         det_attention_params attention;
         det_decode_params decode;
     } u;

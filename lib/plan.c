@@ -39,16 +39,24 @@ static det_status choose(det_plan *plan, const det_plan_facts *facts) {
     return DET_OK;
 }
 
+/* A tensor is written at `step`: it lives from its first writer on. */
+static void live(const det_net *net, det_span *spans, det_tensor_id tensor, int step) {
+    det_span *span = &spans[tensor];
+    if (span->first < 0)
+        span->first = step;
+    span->last = net->tensors[tensor].kept ? net->n_nodes : DET_MAX(span->last, step);
+    span->n_bytes = det_shape_values(net->tensors[tensor].shape) * (int64_t)sizeof(float);
+}
+
 static det_status place(det_plan *plan, det_span *spans) {
     const det_net *net = &plan->net;
     for (int i = 0; i < net->n_tensors; i++)
         spans[i] = (det_span){.first = -1};
     for (int i = 0; i < net->n_nodes; i++) {
         const det_node *node = &net->nodes[i];
-        det_span *out = &spans[node->output];
-        out->first = i;
-        out->last = net->tensors[node->output].kept ? net->n_nodes : i;
-        out->n_bytes = det_shape_values(net->tensors[node->output].shape) * (int64_t)sizeof(float);
+        live(net, spans, node->output, i);
+        if (node->into != DET_NO_TENSOR)
+            live(net, spans, node->into, i);
         for (int j = 0; j < node->n_inputs; j++)
             spans[node->inputs[j]].last = DET_MAX(spans[node->inputs[j]].last, i);
     }
@@ -72,6 +80,8 @@ static det_status allocate(det_plan *plan, const det_span *spans) {
         for (int j = 0; j < node->n_inputs; j++)
             step->inputs[j] = (char *)plan->arena + spans[node->inputs[j]].offset;
         step->output = (char *)plan->arena + spans[node->output].offset;
+        if (node->into != DET_NO_TENSOR)
+            step->into = (char *)plan->arena + spans[node->into].offset;
         step->workspace = plan->workspace;
         if (is_decode(node->op))
             step->output = plan->candidates;
@@ -102,6 +112,8 @@ static det_status make_steps(det_plan *plan) {
         det_step *step = &plan->steps[i];
         step->node = &net->nodes[i];
         step->output_shape = net->tensors[step->node->output].shape;
+        if (step->node->into != DET_NO_TENSOR)
+            step->into_shape = net->tensors[step->node->into].shape;
         for (int j = 0; j < step->node->n_inputs; j++)
             step->input_shapes[j] = net->tensors[step->node->inputs[j]].shape;
     }

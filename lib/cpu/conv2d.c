@@ -179,6 +179,7 @@ static void run_band(void *context, int task, int thread) {
                                          scratch);
     if (status != DET_OK)
         t->statuses[thread] = status;
+    det_cpu_write_into(step, picture, b->begin, b->end);
 }
 
 static det_status run(det_device *device, const det_step *step, const det_frame *frame, det_stream stream) {

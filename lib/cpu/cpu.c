@@ -22,6 +22,17 @@ int det_cpu_band_begin(int n_rows, int n_bands, int band) {
     return DET_MIN(n_rows, band * size);
 }
 
+void det_cpu_write_into(const det_step *step, int picture, int begin, int end) {
+    if (!step->into)
+        return;
+    det_shape from = step->output_shape, to = step->into_shape;
+    size_t first = (size_t)begin * from.w, n = (size_t)(end - begin) * from.w, n_bytes = (size_t)from.c * sizeof(float);
+    const float *x = det_cpu_picture(step->output, from, picture) + first * from.c;
+    float *y = det_cpu_picture(step->into, to, picture) + first * to.c + step->node->into_begin;
+    for (size_t i = 0; i < n; i++)
+        memcpy(y + i * to.c, x + i * from.c, n_bytes);
+}
+
 typedef struct rows_task {
     det_rows_call call;
     int n_bands, n_rows;
@@ -32,8 +43,10 @@ static void run_rows(void *context, int task, int thread) {
     (void)thread;
     int band = task % t->n_bands;
     int begin = det_cpu_band_begin(t->n_rows, t->n_bands, band), end = det_cpu_band_begin(t->n_rows, t->n_bands, band + 1);
-    if (begin < end)
-        t->call.rows(&t->call, task / t->n_bands, begin, end);
+    if (begin == end)
+        return;
+    t->call.rows(&t->call, task / t->n_bands, begin, end);
+    det_cpu_write_into(t->call.step, task / t->n_bands, begin, end);
 }
 
 void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame *frame,

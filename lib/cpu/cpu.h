@@ -31,6 +31,9 @@ void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame 
 int det_cpu_bands(const det_device *device, int n_rows);
 int det_cpu_band_begin(int n_rows, int n_bands, int band);
 
+/* Copies rows [begin, end) of the output, which are fresh, to the concatenation that wants them, if there is one. */
+void det_cpu_write_into(const det_step *step, int picture, int begin, int end);
+
 /* First value of picture i of a tensor. */
 static inline float *det_cpu_picture(void *values, det_shape shape, int i) {
     return (float *)values + (size_t)i * shape.h * shape.w * shape.c;

@@ -128,14 +128,12 @@ static void upsample_rows(const det_rows_call *call, int picture, int begin, int
 static void concat_rows(const det_rows_call *call, int picture, int begin, int end) {
     const det_step *step = call->step;
     det_shape out = step->output_shape;
-    size_t first = 0;
     for (int k = 0; k < step->node->n_inputs; k++) {
         size_t c = (size_t)step->input_shapes[k].c, n = (size_t)(end - begin) * out.w;
         const float *x = input_row(call, k, picture, begin);
-        float *y = output_row(call, picture, begin) + first;
+        float *y = output_row(call, picture, begin) + step->node->u.concat_begins[k];
         for (size_t j = 0; j < n; j++)
             memcpy(y + j * out.c, x + j * c, c * sizeof *y);
-        first += c;
     }
 }
 
