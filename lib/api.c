@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define VERSION_TEXT(x) #x
+#define VERSION_TEXT(x)       #x
 #define VERSION_JOIN(a, b, c) VERSION_TEXT(a) "." VERSION_TEXT(b) "." VERSION_TEXT(c)
 
 enum { MAX_PICTURE_SIDE = 16384, MAX_CANDIDATES = 65536 };
@@ -26,7 +26,8 @@ static det_status take_struct(void *ours, size_t our_bytes, size_t least_bytes, 
                  least_bytes, our_bytes);
     for (size_t i = our_bytes; i < their_bytes; i++) {
         if (((const char *)theirs)[i])
-            DET_FAIL(DET_ERROR_UNSUPPORTED, "%s: byte %zu is set, and this version knows %zu bytes", name, i, our_bytes);
+            DET_FAIL(DET_ERROR_UNSUPPORTED, "%s: byte %zu is set, and this version knows %zu bytes", name, i,
+                     our_bytes);
     }
     memcpy(ours, theirs, DET_MIN(our_bytes, their_bytes));
     memcpy(ours, &our_bytes, sizeof our_bytes);
@@ -127,10 +128,10 @@ static det_status check_side(int value, const char *name) {
         return DET_OK;
     int below = DET_MAX(32, DET_MIN(value, DET_MAX_SIDE) / 32 * 32), above = DET_MIN(DET_MAX_SIDE, below + 32);
     if (value < 32 || value > DET_MAX_SIDE)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s is %d; multiples of 32 from 32 to %d are allowed, the nearest is %d", name,
-                 value, DET_MAX_SIDE, below);
-    DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s is %d, not a multiple of 32; the nearest are %d and %d", name, value, below,
-             above);
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s is %d; multiples of 32 from 32 to %d are allowed, the nearest is %d",
+                 name, value, DET_MAX_SIDE, below);
+    DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s is %d, not a multiple of 32; the nearest are %d and %d", name, value,
+             below, above);
 }
 
 static det_status check_range(int value, int low, int high, const char *name) {
@@ -247,10 +248,11 @@ det_status det_context_set_thresholds(det_context *context, const det_thresholds
 static det_status check_image(const det_image *image, int index, bool host_only) {
     static const int pixel_bytes[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
     if (image->format < DET_RGB8 || image->format > DET_NV12)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: format %d is none of DET_RGB8 to DET_NV12", index, image->format);
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: format %d is none of DET_RGB8 to DET_NV12", index,
+                 image->format);
     if (image->width < 1 || image->height < 1 || image->width > MAX_PICTURE_SIDE || image->height > MAX_PICTURE_SIDE)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: %dx%d pixels; sides of 1 to %d are allowed", index, image->width,
-                 image->height, MAX_PICTURE_SIDE);
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: %dx%d pixels; sides of 1 to %d are allowed", index,
+                 image->width, image->height, MAX_PICTURE_SIDE);
     if (image->memory != DET_MEMORY_HOST && (host_only || image->memory != DET_MEMORY_DEVICE))
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: memory is %d; this device reads host memory, 0%s", index,
                  image->memory, host_only ? "" : ", and its own, 1");
@@ -274,15 +276,18 @@ static det_status check_output(const det_output *output, bool host_only) {
     if (output->max_objects < 1)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "output: max_objects is %d; at least 1 is needed", output->max_objects);
     if (output->memory != DET_MEMORY_HOST && (host_only || output->memory != DET_MEMORY_DEVICE))
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "output: memory is %d; this device writes host memory, 0%s", output->memory,
-                 host_only ? "" : ", and its own, 1");
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "output: memory is %d; this device writes host memory, 0%s",
+                 output->memory, host_only ? "" : ", and its own, 1");
     return DET_OK;
 }
 
 static det_status run(det_context *context, const det_image *images, int32_t n, const det_output *output,
                       det_stream stream, bool wait) {
     if (!context || !images || !output)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run: %s is NULL", !context ? "context" : !images ? "images" : "output");
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run: %s is NULL",
+                 !context  ? "context"
+                 : !images ? "images"
+                           : "output");
     if (n < 1 || n > context->options.max_batch)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run: %d pictures; this context takes 1 to %d (max_batch)", n,
                  context->options.max_batch);
@@ -314,8 +319,8 @@ static void fill_profile(det_context *c, det_profile *p) {
     for (int i = 0; i < c->plan.n_steps; i++) {
         const det_step *step = &c->plan.steps[i];
         det_op op = step->node->op;
-        float *stage = op == DET_OP_PREPROCESS ? &p->preprocess_ms
-                       : op == DET_OP_NMS      ? &p->nms_ms
+        float *stage = op == DET_OP_PREPROCESS     ? &p->preprocess_ms
+                       : op == DET_OP_NMS          ? &p->nms_ms
                        : op >= DET_OP_DECODE_SCRFD ? &p->decode_ms
                                                    : &p->network_ms;
         *stage += step->ms;

@@ -7,9 +7,9 @@
 enum { DET_ARENA_ALIGNMENT = 256 };
 
 typedef struct det_span {
-    int64_t n_bytes;   /* 0: needs no memory */
-    int first, last;   /* steps, both included */
-    int64_t offset;    /* result, a multiple of DET_ARENA_ALIGNMENT */
+    int64_t n_bytes; /* 0: needs no memory */
+    int first, last; /* steps, both included */
+    int64_t offset;  /* result, a multiple of DET_ARENA_ALIGNMENT */
 } det_span;
 
 /* Places the spans, the largest first, each at the lowest offset that is free during its life; writes the size of the

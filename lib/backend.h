@@ -53,7 +53,7 @@ typedef struct det_step {
     void *inputs[DET_MAX_INPUTS], *output;
     det_shape into_shape; /* of node->into */
     void *into;           /* NULL when there is none */
-    void *workspace; /* shared by all steps, of the largest workspace_bytes */
+    void *workspace;      /* shared by all steps, of the largest workspace_bytes */
 
     void *state; /* the kernel's, from prepare */
     size_t workspace_bytes, weights_bytes;

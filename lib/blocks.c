@@ -75,7 +75,8 @@ static det_tensor_id tower(det_net *net, det_tensor_id x, int level, const det_s
         if (head->separable) {
             int c = det_channels(net, x);
             x = tower_conv(net, x, det_name("%.100s.depthwise_conv", name.text).text, c, 3, c, head->n_groups);
-            x = tower_conv(net, x, det_name("%.100s.pointwise_conv", name.text).text, head->width, 1, 1, head->n_groups);
+            x = tower_conv(net, x, det_name("%.100s.pointwise_conv", name.text).text, head->width, 1, 1,
+                           head->n_groups);
         } else {
             x = tower_conv(net, x, name.text, head->width, 3, 1, head->n_groups);
         }

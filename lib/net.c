@@ -71,10 +71,10 @@ det_status det_net_finish(det_net *net) {
     char unused[400];
     int n_unused = list_unused(net, unused, sizeof unused);
     if (net->n_missing || n_unused)
-        net->status = det_fail(DET_ERROR_BAD_MODEL, "the tensors are not those of %s %s: %d missing%s%s%s, %d left over%s%s%s",
-                               net->weights->info.family, net->weights->info.variant, net->n_missing,
-                               net->n_missing ? " (" : "", net->missing, net->n_missing ? ")" : "", n_unused,
-                               n_unused ? " (" : "", unused, n_unused ? ")" : "");
+        net->status = det_fail(
+            DET_ERROR_BAD_MODEL, "the tensors are not those of %s %s: %d missing%s%s%s, %d left over%s%s%s",
+            net->weights->info.family, net->weights->info.variant, net->n_missing, net->n_missing ? " (" : "",
+            net->missing, net->n_missing ? ")" : "", n_unused, n_unused ? " (" : "", unused, n_unused ? ")" : "");
     return net->status;
 }
 
@@ -188,8 +188,8 @@ static int bind_part(det_net *net, const char *name, int c_out, int c_in, const 
                            c_in, c_out, p->groups));
         return 0;
     }
-    part->weight = det_param(net, det_name("%s.weight", name).text,
-                             (int64_t[]){c_out, c_in / p->groups, p->k, p->k}, 4);
+    part->weight =
+        det_param(net, det_name("%s.weight", name).text, (int64_t[]){c_out, c_in / p->groups, p->k, p->k}, 4);
     if (!no_bias)
         part->bias = det_param(net, det_name("%s.bias", name).text, (int64_t[]){c_out}, 1);
     return c_out;
@@ -210,10 +210,10 @@ det_tensor_id det_conv2d_parts(det_net *net, det_tensor_id x, int n_parts, const
     for (int i = 0; i < n_parts; i++) {
         int c_part = bind_part(net, names[i].text, c_outs ? c_outs[i] : 0, in.c, &p, options.no_bias, &p.parts[i]);
         if (c_part == 0) /* its channels cannot be known: the rest of the network cannot be built */
-            fail(net, net->status != DET_OK ? net->status
-                                            : det_fail(DET_ERROR_BAD_MODEL, "%s %s needs tensor '%s.weight', which is missing",
-                                                       net->weights->info.family, net->weights->info.variant,
-                                                       names[i].text));
+            fail(net, net->status != DET_OK
+                          ? net->status
+                          : det_fail(DET_ERROR_BAD_MODEL, "%s %s needs tensor '%s.weight', which is missing",
+                                     net->weights->info.family, net->weights->info.variant, names[i].text));
         c += c_part;
     }
     if (net->status != DET_OK)
@@ -348,7 +348,8 @@ det_tensor_id det_space_to_depth(det_net *net, det_tensor_id x) {
         return DET_NO_TENSOR;
     det_shape shape = shape_of(net, x);
     det_node *node;
-    return emit_unary(net, DET_OP_SPACE_TO_DEPTH, x, (det_shape){shape.n, shape.h / 2, shape.w / 2, 4 * shape.c}, &node);
+    return emit_unary(net, DET_OP_SPACE_TO_DEPTH, x, (det_shape){shape.n, shape.h / 2, shape.w / 2, 4 * shape.c},
+                      &node);
 }
 
 det_tensor_id det_attention(det_net *net, det_tensor_id qkv, det_attention_params p) {
@@ -390,7 +391,8 @@ void det_decode(det_net *net, det_op op, const det_tensor_id *heads, int inputs_
             return;
         int wanted = head_channels(op, &params, i % inputs_per_level), c = shape_of(net, heads[i]).c;
         if (c != wanted || c < 1) {
-            fail(net, det_fail(DET_ERROR_BAD_MODEL, "%s: head %d has %d channels, not %d", det_op_name(op), i, c, wanted));
+            fail(net,
+                 det_fail(DET_ERROR_BAD_MODEL, "%s: head %d has %d channels, not %d", det_op_name(op), i, c, wanted));
             return;
         }
     }

@@ -68,12 +68,12 @@ typedef struct det_decode_params {
     int n_levels;
     int n_classes;
     int strides[DET_N_LEVELS];
-    int n_anchors;                         /* per cell */
-    float cell_offset;                     /* prior point of cell (i, j): (j + offset, i + offset) * stride */
-    int n_bins;                            /* DFL */
-    int n_landmarks;                       /* SCRFD */
+    int n_anchors;                          /* per cell */
+    float cell_offset;                      /* prior point of cell (i, j): (j + offset, i + offset) * stride */
+    int n_bins;                             /* DFL */
+    int n_landmarks;                        /* SCRFD */
     const det_weight *scales[DET_N_LEVELS]; /* SCRFD and DFL: one value, factor of the box outputs; or NULL */
-    const det_weight *anchors;             /* YOLOv5: [levels, anchors, 2], in strides */
+    const det_weight *anchors;              /* YOLOv5: [levels, anchors, 2], in strides */
 } det_decode_params;
 
 typedef struct det_node {
@@ -90,7 +90,7 @@ typedef struct det_node {
         det_add_params add;
         det_act act;
         det_pool_params pool;
-        int slice_begin; /* first channel; the output's shape tells how many */
+        int slice_begin;                   /* first channel; the output's shape tells how many */
         int concat_begins[DET_MAX_INPUTS]; /* channel of the output where each input goes */
         det_attention_params attention;
         det_decode_params decode;

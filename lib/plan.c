@@ -32,9 +32,9 @@ static det_status choose(det_plan *plan, const det_plan_facts *facts) {
         plan->weights_bytes += (int64_t)step->weights_bytes;
         plan->workspace_bytes = DET_MAX(plan->workspace_bytes, (int64_t)step->workspace_bytes);
         if (det_log_wanted(DET_LOG_DEBUG))
-            det_log(DET_LOG_DEBUG, "plan: %s '%s' -> [%d,%d,%d,%d] by %s", det_op_name(step->node->op), step->node->name,
-                    step->output_shape.n, step->output_shape.h, step->output_shape.w, step->output_shape.c,
-                    step->impl ? step->impl : plan->backend->name);
+            det_log(DET_LOG_DEBUG, "plan: %s '%s' -> [%d,%d,%d,%d] by %s", det_op_name(step->node->op),
+                    step->node->name, step->output_shape.n, step->output_shape.h, step->output_shape.w,
+                    step->output_shape.c, step->impl ? step->impl : plan->backend->name);
     }
     return DET_OK;
 }

@@ -14,8 +14,8 @@
 #define DET_PRINTF(text, first)
 #endif
 
-#define DET_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define DET_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define DET_MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define DET_MAX(a, b)    ((a) > (b) ? (a) : (b))
 #define DET_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* Forwards a failure to the caller. */

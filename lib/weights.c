@@ -48,7 +48,8 @@ static det_status read_shape(const json_t *entry, det_weight *w) {
         const json_t *size = json_array_get(shape, (size_t)i);
         int64_t value = json_is_integer(size) ? json_integer_value(size) : 0;
         if (value < 1 || value > INT32_MAX || w->n_values > INT64_MAX / 8 / value)
-            DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': size %d of its shape is not from 1 to 2147483647, or the whole is too large",
+            DET_FAIL(DET_ERROR_BAD_MODEL,
+                     "tensor '%s': size %d of its shape is not from 1 to 2147483647, or the whole is too large",
                      w->name, i);
         w->shape[i] = value;
         w->n_values *= value;
@@ -66,7 +67,8 @@ static det_status read_entry(const char *name, const json_t *entry, uint64_t dat
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     e->half = dtype && !strcmp(dtype, "F16");
     if (!dtype || (strcmp(dtype, "F32") != 0 && !e->half))
-        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': dtype is '%s'; F32 and F16 are allowed", name, dtype ? dtype : "missing");
+        DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': dtype is '%s'; F32 and F16 are allowed", name,
+                 dtype ? dtype : "missing");
     if (!read_offsets(entry, e))
         DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': data_offsets is not a pair of rising byte offsets", name);
     uint64_t expected = (uint64_t)w->n_values * (e->half ? 2 : 4);
@@ -185,7 +187,8 @@ det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *ou
         DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %zu",
                  (unsigned long long)header_bytes, n_bytes);
     json_error_t error;
-    json_t *header = json_loadb((const char *)data + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &error);
+    json_t *header =
+        json_loadb((const char *)data + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!header)
         DET_FAIL(json_error_code(&error) == json_error_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_BAD_MODEL,
                  "the header is not JSON: %s at byte %d", error.text, error.position);

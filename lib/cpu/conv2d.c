@@ -4,10 +4,10 @@
 
 /* Bands of one height and padding share a primitive. */
 typedef struct band {
-    int begin, end;         /* output rows */
-    int in_begin, in_end;   /* input rows */
+    int begin, end;       /* output rows */
+    int in_begin, in_end; /* input rows */
     int pad_top, pad_bottom;
-    det_dnn_conv *conv;     /* owned by the first band of its kind */
+    det_dnn_conv *conv; /* owned by the first band of its kind */
     bool owner;
 } band;
 
@@ -173,10 +173,11 @@ static void run_band(void *context, int task, int thread) {
     det_shape in = step->input_shapes[0], out = step->output_shape;
     size_t row = (size_t)b->begin * out.w * out.c;
     const float *x = det_cpu_picture(step->inputs[0], in, picture) + (size_t)b->in_begin * in.w * in.c;
-    const float *residual = step->node->u.conv.has_residual ? det_cpu_picture(step->inputs[1], out, picture) + row : NULL;
+    const float *residual =
+        step->node->u.conv.has_residual ? det_cpu_picture(step->inputs[1], out, picture) + row : NULL;
     char *scratch = (char *)step->workspace + (size_t)thread * t->state->scratch_bytes;
-    det_status status = det_dnn_conv_run(b->conv, thread, x, residual, det_cpu_picture(step->output, out, picture) + row,
-                                         scratch);
+    det_status status =
+        det_dnn_conv_run(b->conv, thread, x, residual, det_cpu_picture(step->output, out, picture) + row, scratch);
     if (status != DET_OK)
         t->statuses[thread] = status;
     det_cpu_write_into(step, picture, b->begin, b->end);

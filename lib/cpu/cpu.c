@@ -42,7 +42,8 @@ static void run_rows(void *context, int task, int thread) {
     const rows_task *t = context;
     (void)thread;
     int band = task % t->n_bands;
-    int begin = det_cpu_band_begin(t->n_rows, t->n_bands, band), end = det_cpu_band_begin(t->n_rows, t->n_bands, band + 1);
+    int begin = det_cpu_band_begin(t->n_rows, t->n_bands, band),
+        end = det_cpu_band_begin(t->n_rows, t->n_bands, band + 1);
     if (begin == end)
         return;
     t->call.rows(&t->call, task / t->n_bands, begin, end);
@@ -81,7 +82,8 @@ static det_status open_cpu(det_context_options *options, det_device **out) {
     if (options->device_index != 0)
         DET_FAIL(DET_ERROR_NO_DEVICE, "device_index is %d; the CPU is device 0", options->device_index);
     if (options->precision != DET_PRECISION_AUTO && options->precision != DET_FP32)
-        DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone; precision %d was asked for", options->precision);
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone; precision %d was asked for",
+                 options->precision);
     options->precision = DET_FP32;
     if (options->n_threads == 0)
         options->n_threads = DET_MIN(count_cores(), DET_MAX_THREADS);

@@ -159,7 +159,8 @@ static void decode_level(const picture *p, int level, int inputs_per_level, int 
     int first = level * inputs_per_level;
     det_shape s = step->input_shapes[first];
     int n_classes_channels = inputs_per_level > 1 ? step->input_shapes[first + 1].c : 0;
-    cell c = {.x = det_cpu_picture(step->inputs[first], s, p->index), .stride = (float)d->strides[level], .level = level};
+    cell c = {
+        .x = det_cpu_picture(step->inputs[first], s, p->index), .stride = (float)d->strides[level], .level = level};
     if (n_classes_channels)
         c.classes = det_cpu_picture(step->inputs[first + 1], step->input_shapes[first + 1], p->index);
     for (int i = 0; i < s.h; i++) {

@@ -184,8 +184,9 @@ static det_status pack_weights(det_dnn *dnn, const det_dnn_conv_shape *s, const 
     md plain = {0};
     if (status == DET_OK) {
         dnnl_status_t made = md_of_weights(&plain, s, dnnl_oihw, dnnl_goihw);
-        status = made != dnnl_success ? det_fail(DET_ERROR_DEVICE, "oneDNN: weights' description -> %d", (int)made)
-                                      : reorder(dnn, MD_ARGUMENT(plain), (float *)(uintptr_t)weights, wanted, packed->values);
+        status = made != dnnl_success
+                     ? det_fail(DET_ERROR_DEVICE, "oneDNN: weights' description -> %d", (int)made)
+                     : reorder(dnn, MD_ARGUMENT(plain), (float *)(uintptr_t)weights, wanted, packed->values);
         md_destroy(&plain);
     }
     if (status != DET_OK) {
@@ -279,8 +280,9 @@ static det_status choose(det_dnn_conv *conv, const det_dnn_conv_shape *s, md m[N
     dnnl_post_ops_t ops = NULL;
     DNN_TRY(dnnl_primitive_attr_create(&attributes));
     dnnl_status_t made = dnnl_post_ops_create(&ops);
-    det_status status = made == dnnl_success ? make_attributes(s, &m[MD_DST], attributes, ops)
-                                             : det_fail(DET_ERROR_OUT_OF_MEMORY, "oneDNN: post-operations -> %d", (int)made);
+    det_status status = made == dnnl_success
+                            ? make_attributes(s, &m[MD_DST], attributes, ops)
+                            : det_fail(DET_ERROR_OUT_OF_MEMORY, "oneDNN: post-operations -> %d", (int)made);
     if (status == DET_OK)
         status = describe(conv, s, m, attributes);
     if (ops)
@@ -324,7 +326,8 @@ static det_status make_arguments(det_dnn_conv *conv, const det_dnn_conv_shape *s
         DNN_TRY(dnnl_memory_create(&m[DST], dst, engine, DNNL_MEMORY_NONE));
         DNN_TRY(dnnl_memory_create(&m[SCRATCH], scratch, engine, DNNL_MEMORY_NONE));
         if (s->has_bias)
-            DNN_TRY(dnnl_memory_create(&m[BIAS], query(conv, dnnl_query_weights_md, 1), engine, (float *)(uintptr_t)bias));
+            DNN_TRY(
+                dnnl_memory_create(&m[BIAS], query(conv, dnnl_query_weights_md, 1), engine, (float *)(uintptr_t)bias));
         if (s->has_residual)
             DNN_TRY(dnnl_memory_create(&m[RESIDUAL], dst, engine, DNNL_MEMORY_NONE));
     }
@@ -411,8 +414,9 @@ typedef struct run_call {
 
 static det_status run(void *argument) {
     run_call *call = argument;
-    const int kinds[N_ARGUMENTS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS,   DNNL_ARG_BIAS,
-                                    DNNL_ARG_DST, call->conv->residual_argument, DNNL_ARG_SCRATCHPAD};
+    const int kinds[N_ARGUMENTS] = {
+        DNNL_ARG_SRC,       DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST, call->conv->residual_argument,
+        DNNL_ARG_SCRATCHPAD};
     dnnl_exec_arg_t arguments[N_ARGUMENTS];
     int n = 0;
     for (int i = 0; i < N_ARGUMENTS; i++) {
@@ -428,6 +432,7 @@ static det_status run(void *argument) {
 
 det_status det_dnn_conv_run(det_dnn_conv *conv, int thread, const float *x, const float *residual, float *y,
                             void *scratch) {
-    run_call call = {conv, conv->arguments[thread].memory, {[SRC] = x, [DST] = y, [RESIDUAL] = residual, [SCRATCH] = scratch}};
+    run_call call = {
+        conv, conv->arguments[thread].memory, {[SRC] = x, [DST] = y, [RESIDUAL] = residual, [SCRATCH] = scratch}};
     return det_guard(run, &call);
 }

@@ -47,8 +47,8 @@ static void nms_picture(void *context, int index, int thread) {
     int *kept = (int *)t->step->workspace + (size_t)thread * state->max_candidates;
     bool more;
     det_candidates_sort(list);
-    int n = det_candidates_nms(list, limits->iou, limits->class_agnostic, DET_MIN(limits->max_objects, output->max_objects),
-                               kept, &more);
+    int n = det_candidates_nms(list, limits->iou, limits->class_agnostic,
+                               DET_MIN(limits->max_objects, output->max_objects), kept, &more);
     det_object *objects = output->objects + (size_t)index * (size_t)output->max_objects;
     for (int i = 0; i < n; i++)
         objects[i] = to_object(&list->items[kept[i]], &t->frame->placements[index], &t->frame->images[index],
@@ -66,8 +66,7 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
     state->max_candidates = facts->max_candidates;
     state->n_landmarks = facts->model->n_landmarks;
     state->clip = facts->clip;
-    step->workspace_bytes =
-        (size_t)facts->max_candidates * sizeof(int) * (size_t)det_threads_count(device->threads);
+    step->workspace_bytes = (size_t)facts->max_candidates * sizeof(int) * (size_t)det_threads_count(device->threads);
     return DET_OK;
 }
 

@@ -155,7 +155,8 @@ det_status det_threads_open(int n_threads, void (*start)(void *user), void *user
     det_status status = t->handles ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
     while (status == DET_OK && t->n_started < n_threads - 1) {
         if (start_worker(t, &t->handles[t->n_started]))
-            status = det_fail(DET_ERROR_OUT_OF_MEMORY, "thread %d of %d cannot be started", t->n_started + 2, n_threads);
+            status =
+                det_fail(DET_ERROR_OUT_OF_MEMORY, "thread %d of %d cannot be started", t->n_started + 2, n_threads);
         else
             t->n_started++;
     }

@@ -29,11 +29,11 @@ typedef struct tap {
 /* A thread's scratch, for one picture. Pixels are gathered as words of three bytes, then unpacked into planes: both
  * loops are wide then. */
 typedef struct scratch {
-    int *low, *high;                 /* [w] taps of the output columns */
-    float *low_weight, *high_weight; /* [w] */
+    int *low, *high;                  /* [w] taps of the output columns */
+    float *low_weight, *high_weight;  /* [w] */
     uint32_t *low_pixel, *high_pixel; /* [w] */
-    float *rows[2];                  /* [3][w] interpolated source rows ... */
-    int row_index[2];                /* ... and which they are, or -1 */
+    float *rows[2];                   /* [3][w] interpolated source rows ... */
+    int row_index[2];                 /* ... and which they are, or -1 */
 } scratch;
 
 enum { SCRATCH_WORDS = 6 + 2 * 3 };
@@ -122,7 +122,8 @@ static void gather(const det_image *image, int i, const int *x, int w, uint32_t 
 DET_CPU_CLONES static void interpolate(const uint32_t *low, const uint32_t *high, const float *low_weight,
                                        const float *high_weight, int shift, float *y, int w) {
     for (int j = 0; j < w; j++)
-        y[j] = (float)(int)(low[j] >> shift & 255) * low_weight[j] + (float)(int)(high[j] >> shift & 255) * high_weight[j];
+        y[j] =
+            (float)(int)(low[j] >> shift & 255) * low_weight[j] + (float)(int)(high[j] >> shift & 255) * high_weight[j];
 }
 
 /* Source row `i` interpolated along x, from a buffer when it is there; row `keep` is not dropped for it. */
@@ -186,8 +187,8 @@ static void fill(float *y, float value, int n) {
 }
 
 /* Row `i` of the part of the input that the picture covers, to y. */
-static void picture_row(const preprocess_state *state, scratch *s, const det_image *image, const det_placement *p, int i,
-                        float *y) {
+static void picture_row(const preprocess_state *state, scratch *s, const det_image *image, const det_placement *p,
+                        int i, float *y) {
     tap t = locate(i, image->height, p->h, state->eight_bit);
     const float *a = source_row(image, s, p->w, t.low, t.high), *b = source_row(image, s, p->w, t.high, t.low);
     bool yuv = image->format == DET_NV12; /* normalised after its conversion */

@@ -18,7 +18,7 @@ static const int stage_strides[N_STAGES] = {2, 2, 2, 1, 2};
 
 typedef struct maker {
     det_net *net;
-    det_act act;       /* of blocks and neck */
+    det_act act; /* of blocks and neck */
     bool mobile, csp;
 } maker;
 
@@ -145,8 +145,8 @@ static det_tensor_id down(const maker *m, det_tensor_id x, const char *name) {
 static void gfpn(const maker *m, const det_tensor_id c[DET_N_LEVELS], det_tensor_id p[DET_N_LEVELS]) {
     det_net *net = m->net;
     det_tensor_id x3 = merge(m, "neck.merge_3", (det_tensor_id[]){c[2], down(m, c[1], "neck.bu_conv13")}, 2);
-    det_tensor_id x4 = merge(m, "neck.merge_4",
-                             (det_tensor_id[]){c[1], down(m, c[0], "neck.bu_conv24"), det_upsample(net, x3)}, 3);
+    det_tensor_id x4 =
+        merge(m, "neck.merge_4", (det_tensor_id[]){c[1], down(m, c[0], "neck.bu_conv24"), det_upsample(net, x3)}, 3);
     det_tensor_id x5 = merge(m, "neck.merge_5", (det_tensor_id[]){c[0], det_upsample(net, x4)}, 2);
     det_tensor_id x7 = merge(m, "neck.merge_7", (det_tensor_id[]){x4, down(m, x5, "neck.bu_conv57")}, 2);
     det_tensor_id x6 = merge(m, "neck.merge_6",
@@ -161,10 +161,8 @@ static void gfpn(const maker *m, const det_tensor_id c[DET_N_LEVELS], det_tensor
 static void zero_head(const maker *m, const det_tensor_id p[DET_N_LEVELS]) {
     det_net *net = m->net;
     det_tensor_id heads[2 * DET_N_LEVELS];
-    det_decode_params params = {.n_levels = DET_N_LEVELS,
-                                .n_classes = net->weights->info.n_classes,
-                                .strides = {8, 16, 32},
-                                .n_anchors = 1};
+    det_decode_params params = {
+        .n_levels = DET_N_LEVELS, .n_classes = net->weights->info.n_classes, .strides = {8, 16, 32}, .n_anchors = 1};
     int k = m->mobile ? 1 : 3;
     for (int i = 0; i < DET_N_LEVELS; i++) {
         heads[2 * i] = conv(m, p[i], det_name("head.gfl_reg.%d", i).text, k, 1, DET_ACT_NONE);

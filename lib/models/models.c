@@ -6,12 +6,8 @@ static const struct {
     const char *family;
     void (*build)(det_net *net, det_tensor_id x, const char *variant);
 } families[] = {
-    {"damofd", det_build_damofd},
-    {"scrfd", det_build_scrfd},
-    {"damo-yolo", det_build_damoyolo},
-    {"yolov5", det_build_yolov5},
-    {"yolov8", det_build_yolov8},
-    {"yolo11", det_build_yolo11},
+    {"damofd", det_build_damofd}, {"scrfd", det_build_scrfd},   {"damo-yolo", det_build_damoyolo},
+    {"yolov5", det_build_yolov5}, {"yolov8", det_build_yolov8}, {"yolo11", det_build_yolo11},
 };
 
 det_status det_models_build(det_net *net, det_shape shape) {

@@ -16,9 +16,7 @@ static det_tensor_id separable(det_net *net, det_tensor_id x, int block, int c_o
 }
 
 static void mobilenet_v1(det_net *net, det_tensor_id x, det_tensor_id c[N_STAGES]) {
-    static const struct {
-        int c_out, n_blocks;
-    } stages[N_STAGES] = {{40, 2}, {72, 3}, {152, 2}, {288, 6}};
+    static const struct { int c_out, n_blocks; } stages[N_STAGES] = {{40, 2}, {72, 3}, {152, 2}, {288, 6}};
     x = det_conv_act(net, x, "backbone.0", 16, 3, 2, DET_ACT_RELU);
     int block = 1;
     x = separable(net, x, block++, 16, 1);
@@ -41,9 +39,7 @@ static det_tensor_id basic_block(det_net *net, det_tensor_id x, const char *name
 }
 
 static void resnet_v1e(det_net *net, det_tensor_id x, det_tensor_id c[N_STAGES]) {
-    static const struct {
-        int c_out, n_blocks;
-    } stages[N_STAGES] = {{24, 3}, {48, 5}, {48, 3}, {80, 2}};
+    static const struct { int c_out, n_blocks; } stages[N_STAGES] = {{24, 3}, {48, 5}, {48, 3}, {80, 2}};
     x = det_conv_act(net, x, "backbone.stem.0", 12, 3, 2, DET_ACT_RELU);
     x = det_conv_act(net, x, "backbone.stem.1", 12, 3, 1, DET_ACT_RELU);
     x = det_conv_act(net, x, "backbone.stem.2", 24, 3, 1, DET_ACT_RELU);

@@ -17,7 +17,8 @@ static det_tensor_id concat(det_net *net, det_tensor_id x, det_tensor_id y) {
 
 static void detect(det_net *net, const det_tensor_id p[DET_N_LEVELS]) {
     int n_classes = net->weights->info.n_classes;
-    det_decode_params params = {.n_levels = DET_N_LEVELS, .n_classes = n_classes, .strides = {8, 16, 32}, .n_anchors = 3};
+    det_decode_params params = {
+        .n_levels = DET_N_LEVELS, .n_classes = n_classes, .strides = {8, 16, 32}, .n_anchors = 3};
     params.anchors = det_param(net, "model.24.anchors", (int64_t[]){DET_N_LEVELS, params.n_anchors, 2}, 3);
     det_tensor_id heads[DET_N_LEVELS];
     for (int i = 0; i < DET_N_LEVELS; i++) {

@@ -29,7 +29,8 @@ static det_tensor_id c2f(det_net *net, det_tensor_id x, int layer, bool shortcut
         if (!det_net_has(net, det_name("%.100s.cv1", block.text).text))
             break;
         bool nested = det_net_has(net, det_name("%.100s.cv3", block.text).text);
-        x = nested ? det_yolo_c3(net, x, block.text, 3, shortcut) : det_yolo_bottleneck(net, x, block.text, 3, 3, shortcut);
+        x = nested ? det_yolo_c3(net, x, block.text, 3, shortcut)
+                   : det_yolo_bottleneck(net, x, block.text, 3, 3, shortcut);
         outputs[n++] = x;
     }
     return det_yolo_conv(net, det_concat(net, outputs, n), det_name("model.%d.cv2", layer).text, 1, 1);
@@ -102,7 +103,8 @@ static void detect(det_net *net, const det_tensor_id p[DET_N_LEVELS], int layer,
         det_tensor_id x = p[i];
         for (int j = 0; j < 2; j++)
             x = det_yolo_conv(net, x, det_name("model.%d.cv2.%d.%d", layer, i, j).text, 3, 1);
-        heads[2 * i] = det_conv_act(net, x, det_name("model.%d.cv2.%d.2", layer, i).text, 4 * N_BINS, 1, 1, DET_ACT_NONE);
+        heads[2 * i] =
+            det_conv_act(net, x, det_name("model.%d.cv2.%d.2", layer, i).text, 4 * N_BINS, 1, 1, DET_ACT_NONE);
         heads[2 * i + 1] = class_branch(net, p[i], det_name("model.%d.cv3.%d", layer, i).text, separable);
         det_net_tap(net, det_name("neck.p%d", i + 3).text, p[i]);
         det_net_tap(net, det_name("head.reg.p%d", i + 3).text, heads[2 * i]);

@@ -152,12 +152,14 @@ static void compare_candidates(det_context *c, const tensor_file *file) {
     double box = 0, score = 0, point = 0;
     for (int n = 0; n < boxes.shape[0]; n++) {
         const det_candidate_list *list = det_candidates_of(c->plan.candidates, c->options.max_candidates, n);
-        CHECK_MSG(list->n == n_priors * n_classes, "%d candidates of %d priors x %d classes", list->n, n_priors, n_classes);
+        CHECK_MSG(list->n == n_priors * n_classes, "%d candidates of %d priors x %d classes", list->n, n_priors,
+                  n_classes);
         for (int i = 0; i < list->n; i++) {
             const det_candidate *a = &list->items[i];
             size_t prior = (size_t)n * n_priors + a->prior;
             const float *b = boxes.values + 4 * prior;
-            box = fmax(box, fmax(fmax(fabsf(a->x1 - b[0]), fabsf(a->y1 - b[1])), fmax(fabsf(a->x2 - b[2]), fabsf(a->y2 - b[3]))));
+            box = fmax(box, fmax(fmax(fabsf(a->x1 - b[0]), fabsf(a->y1 - b[1])),
+                                 fmax(fabsf(a->x2 - b[2]), fabsf(a->y2 - b[3]))));
             score = fmax(score, fabsf(a->score - scores.values[prior * n_classes + a->class_id]));
             for (int k = 0; points.values && k < 10; k++)
                 point = fmax(point, fabsf((&a->landmarks[0][0])[k] - points.values[10 * prior + k]));
