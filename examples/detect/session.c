@@ -33,11 +33,15 @@ int session_open(session *opened, const options *given, uint32_t flags) {
         det_set_log(print_log, DET_LOG_INFO, NULL);
     det_context_options settings = given->context;
     settings.flags = flags;
-    if (det_model_open(path, &opened->model) == DET_OK && det_model_get_info(opened->model, &opened->info) == DET_OK &&
-        det_context_create(opened->model, &settings, &opened->context) == DET_OK &&
-        det_context_get_info(opened->context, &opened->plan) == DET_OK)
+    if (det_model_open(path, &opened->model) != DET_OK) {
+        complain("%s", det_last_error()); /* it names the file */
+    } else if (det_model_get_info(opened->model, &opened->info) == DET_OK &&
+               det_context_create(opened->model, &settings, &opened->context) == DET_OK &&
+               det_context_get_info(opened->context, &opened->plan) == DET_OK) {
         return EXIT_DONE;
-    complain("%s: %s", path, det_last_error());
+    } else {
+        complain("%s: %s", path, det_last_error());
+    }
     return EXIT_MODEL;
 }
 
