@@ -82,7 +82,8 @@ typedef struct det_plan det_plan;
 
 typedef struct det_backend {
     const char *name;
-    int32_t device_type; /* DET_DEVICE_* */
+    int32_t device_type;    /* DET_DEVICE_* */
+    bool residual_in_place; /* a convolution may write over its residual */
     /* Checks device_index, precision and n_threads, and replaces what is 0 there by what it chose. */
     det_status (*open)(det_context_options *options, det_device **device);
     void (*close)(det_device *device);

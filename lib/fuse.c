@@ -97,6 +97,42 @@ static void fuse_concat(fuser *f, det_node *node) {
         node->op = (det_op)REMOVED;
 }
 
+/* Whether a node after node `index` reads `x`, or a test does. */
+static bool read_later(const det_net *net, det_tensor_id x, int index) {
+    for (int i = index + 1; i < net->n_nodes; i++) {
+        for (int j = 0; j < net->nodes[i].n_inputs; j++) {
+            if (net->nodes[i].inputs[j] == x)
+                return true;
+        }
+    }
+    for (int i = 0; i < net->n_taps; i++) {
+        if (net->taps[i].tensor == x)
+            return true;
+    }
+    return false;
+}
+
+static void rename_tensor(det_net *net, det_tensor_id from, det_tensor_id to) {
+    for (int i = 0; i < net->n_nodes; i++) {
+        det_node *node = &net->nodes[i];
+        for (int j = 0; j < node->n_inputs; j++)
+            node->inputs[j] = node->inputs[j] == from ? to : node->inputs[j];
+        node->output = node->output == from ? to : node->output;
+    }
+    for (int i = 0; i < net->n_taps; i++)
+        net->taps[i].tensor = net->taps[i].tensor == from ? to : net->taps[i].tensor;
+}
+
+static void write_over_residuals(det_net *net) {
+    for (int i = 0; i < net->n_nodes; i++) {
+        const det_node *node = &net->nodes[i];
+        if (node->op != DET_OP_CONV2D || !node->u.conv.has_residual || node->inputs[0] == node->inputs[1])
+            continue;
+        if (!read_later(net, node->inputs[1], i))
+            rename_tensor(net, node->output, node->inputs[1]);
+    }
+}
+
 static void rewrite(fuser *f) {
     det_net *net = f->net;
     for (int i = 0; i < net->n_nodes; i++) {
@@ -125,13 +161,15 @@ static void rewrite(fuser *f) {
     net->n_nodes = n;
 }
 
-det_status det_fuse(det_net *net) {
+det_status det_fuse(det_net *net, bool in_place) {
     fuser f = {.net = net};
     f.producer = det_alloc_array((size_t)net->n_tensors, sizeof *f.producer);
     f.n_uses = det_alloc_array((size_t)net->n_tensors, sizeof *f.n_uses);
     det_status status = f.producer && f.n_uses ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
     if (status == DET_OK)
         rewrite(&f);
+    if (status == DET_OK && in_place)
+        write_over_residuals(net);
     det_free(f.producer);
     det_free(f.n_uses);
     return status;

@@ -7,7 +7,8 @@
 /* Activations join the operator before them, residual additions join their convolution, and a nearest upsampling joins
  * the addition that reads it. What a concatenation joins is written into it by those who make it, while it is at hand;
  * the concatenation keeps the inputs for which that cannot be, and goes when there are none. Tapped tensors keep their
- * values. */
-det_status det_fuse(det_net *net);
+ * values. With `in_place`, a convolution whose residual nobody reads later writes over it: output and inputs[1] are one
+ * tensor then. */
+det_status det_fuse(det_net *net, bool in_place);
 
 #endif

@@ -129,7 +129,7 @@ det_status det_plan_build(det_plan *plan, const det_weights *weights, const det_
 
 det_status det_plan_complete(det_plan *plan, const det_plan_options *options) {
     DET_TRY(det_net_finish(&plan->net));
-    DET_TRY(det_fuse(&plan->net));
+    DET_TRY(det_fuse(&plan->net, plan->backend->residual_in_place));
     for (int i = 0; options->keep_taps && i < plan->net.n_taps; i++)
         plan->net.tensors[plan->net.taps[i].tensor].kept = true;
     plan->profile_layers = options->profile_layers;

@@ -64,6 +64,7 @@ static det_dnn_conv_shape shape_of(const det_step *step, const band *b, const fl
                                 .pad_right = DET_MAX(0, (out.w - 1) * p->stride - p->pad + p->k - in.w),
                                 .act = p->act,
                                 .has_residual = p->has_residual,
+                                .residual_in_place = step->node->output == step->node->inputs[1],
                                 .has_bias = bias != NULL,
                                 .post_act = p->post_act};
 }

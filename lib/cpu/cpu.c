@@ -155,6 +155,7 @@ static const det_kernel *const kernels[DET_N_OPS] = {
 const det_backend det_cpu_backend = {
     .name = "CPU",
     .device_type = DET_DEVICE_CPU,
+    .residual_in_place = true,
     .open = open_cpu,
     .close = close_cpu,
     .device_name = cpu_name,

@@ -232,10 +232,20 @@ static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, det_act act) {
 #endif
 }
 
+static dnnl_status_t append_sum(dnnl_post_ops_t ops) {
+#if DNNL_VERSION_MAJOR >= 3
+    return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
+#else
+    return dnnl_post_ops_append_sum(ops, 1.0f);
+#endif
+}
+
 static det_status make_attributes(const det_dnn_conv_shape *s, md *dst, dnnl_primitive_attr_t attributes,
                                   dnnl_post_ops_t ops) {
     DNN_TRY(append_eltwise(ops, s->act));
-    if (s->has_residual)
+    if (s->has_residual && s->residual_in_place)
+        DNN_TRY(append_sum(ops));
+    else if (s->has_residual)
         DNN_TRY(dnnl_post_ops_append_binary(ops, dnnl_binary_add, MD_ARGUMENT(*dst)));
     DNN_TRY(append_eltwise(ops, s->post_act));
     DNN_TRY(dnnl_primitive_attr_set_post_ops(attributes, ops));
@@ -328,7 +338,7 @@ static det_status make_arguments(det_dnn_conv *conv, const det_dnn_conv_shape *s
         if (s->has_bias)
             DNN_TRY(
                 dnnl_memory_create(&m[BIAS], query(conv, dnnl_query_weights_md, 1), engine, (float *)(uintptr_t)bias));
-        if (s->has_residual)
+        if (s->has_residual && !s->residual_in_place)
             DNN_TRY(dnnl_memory_create(&m[RESIDUAL], dst, engine, DNNL_MEMORY_NONE));
     }
     conv->residual_argument = DNNL_ARG_ATTR_MULTIPLE_POST_OP(s->act != DET_ACT_NONE ? 1 : 0) | DNNL_ARG_SRC_1;

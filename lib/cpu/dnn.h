@@ -20,6 +20,7 @@ typedef struct det_dnn_conv_shape {
     int pad_top, pad_bottom, pad_left, pad_right;
     det_act act;
     bool has_residual, has_bias;
+    bool residual_in_place; /* y holds the residual: oneDNN's faster kernels can only add that */
     det_act post_act;
 } det_dnn_conv_shape;
 

@@ -274,7 +274,7 @@ int main(void) {
         REQUIRE(det_net_open(&net, &m.weights) == DET_OK, "%s", det_last_error());
         cases[i].emit(&net);
         REQUIRE(net.status == DET_OK, "%s: %s", cases[i].what, det_last_error());
-        CHECK(det_fuse(&net) == DET_OK);
+        CHECK(det_fuse(&net, false) == DET_OK);
         describe(&net, &t);
         CHECK_MSG(!strcmp(t.chars, cases[i].expected), "%s: %s", cases[i].what, t.chars);
         check_taps(&net);
