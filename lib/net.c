@@ -44,37 +44,40 @@ det_status det_net_open(det_net *net, const det_weights *weights) {
 
 void det_net_close(det_net *net) {
     det_free(net->weight_used);
+    det_free(net->missing);
     det_free(net->tensors);
     det_free(net->nodes);
     memset(net, 0, sizeof *net);
 }
 
-/* Names of unused tensors, as many as fit, into `text`; returns how many there are. */
-static int list_unused(const det_net *net, char *text, size_t n_bytes) {
-    int n_unused = 0;
-    size_t n = 0;
-    text[0] = '\0';
-    for (int i = 0; i < net->weights->n_tensors; i++) {
-        const char *name = net->weights->tensors[i].name;
-        if (net->weight_used[i])
-            continue;
-        if (n + strlen(name) + 8 < n_bytes)
-            n += (size_t)snprintf(text + n, n_bytes - n, "%s%s", n_unused ? ", " : "", name);
-        n_unused++;
-    }
-    return n_unused;
+/* Names, as many as fit. */
+typedef struct name_list {
+    int n;
+    char text[400];
+} name_list;
+
+static void list_name(name_list *list, const char *name) {
+    size_t n = strlen(list->text);
+    if (n + strlen(name) + 8 < sizeof list->text)
+        snprintf(list->text + n, sizeof list->text - n, "%s%s", list->n ? ", " : "", name);
+    list->n++;
 }
 
 det_status det_net_finish(det_net *net) {
     if (net->status != DET_OK)
         return net->status;
-    char unused[400];
-    int n_unused = list_unused(net, unused, sizeof unused);
-    if (net->n_missing || n_unused)
+    name_list missing = {0}, unused = {0};
+    for (int i = 0; i < net->n_missing; i++)
+        list_name(&missing, net->missing[i].text);
+    for (int i = 0; i < net->weights->n_tensors; i++) {
+        if (!net->weight_used[i])
+            list_name(&unused, net->weights->tensors[i].name);
+    }
+    if (missing.n || unused.n)
         net->status = det_fail(
             DET_ERROR_BAD_MODEL, "the tensors are not those of %s %s: %d missing%s%s%s, %d left over%s%s%s",
-            net->weights->info.family, net->weights->info.variant, net->n_missing, net->n_missing ? " (" : "",
-            net->missing, net->n_missing ? ")" : "", n_unused, n_unused ? " (" : "", unused, n_unused ? ")" : "");
+            net->weights->info.family, net->weights->info.variant, missing.n, missing.n ? " (" : "", missing.text,
+            missing.n ? ")" : "", unused.n, unused.n ? " (" : "", unused.text, unused.n ? ")" : "");
     return net->status;
 }
 
@@ -97,10 +100,15 @@ static const det_weight *use_weight(det_net *net, const char *name) {
         net->weight_used[weight - net->weights->tensors] = true;
         return weight;
     }
-    size_t n = strlen(net->missing);
-    if (n + strlen(name) + 8 < sizeof net->missing)
-        snprintf(net->missing + n, sizeof net->missing - n, "%s%s", net->n_missing ? ", " : "", name);
-    net->n_missing++;
+    for (int i = 0; i < net->n_missing; i++) {
+        if (!strcmp(net->missing[i].text, name)) /* levels share it */
+            return NULL;
+    }
+    det_status status = det_grow((void **)&net->missing, net->n_missing, &net->missing_capacity, sizeof *net->missing);
+    if (status == DET_OK)
+        net->missing[net->n_missing++] = det_name("%s", name);
+    else
+        fail(net, status);
     return NULL;
 }
 
@@ -395,6 +403,13 @@ void det_decode(det_net *net, det_op op, const det_tensor_id *heads, int inputs_
                  det_fail(DET_ERROR_BAD_MODEL, "%s: head %d has %d channels, not %d", det_op_name(op), i, c, wanted));
             return;
         }
+    }
+    const det_model_info *info = &net->weights->info;
+    if (params.n_classes != info->n_classes || params.n_landmarks != info->n_landmarks) {
+        fail(net, det_fail(DET_ERROR_BAD_MODEL, "%s %s has %d classes and %d landmarks; the metadata say %d and %d",
+                           info->family, info->variant, params.n_classes, params.n_landmarks, info->n_classes,
+                           info->n_landmarks));
+        return;
     }
     net->n_priors = 0;
     for (int level = 0; level < params.n_levels; level++) {

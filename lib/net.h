@@ -8,6 +8,12 @@
 
 #include "ops.h"
 
+/* printf into a name that lives until the end of the full expression: det_name("block.%d", i).text */
+typedef struct det_name_text {
+    char text[DET_NAME_BYTES];
+} det_name_text;
+det_name_text det_name(const char *format, ...) DET_PRINTF(1, 2);
+
 typedef struct det_tensor {
     det_shape shape;
     bool kept; /* a test reads it after the run */
@@ -25,8 +31,8 @@ typedef struct det_net {
     const det_weights *weights;
     bool *weight_used; /* by index of weights->tensors */
     det_status status; /* the first error */
-    int n_missing;
-    char missing[400]; /* the first names */
+    int n_missing, missing_capacity;
+    det_name_text *missing; /* names that the checkpoint does not have */
 
     int n_tensors, tensor_capacity;
     det_tensor *tensors;
@@ -44,12 +50,6 @@ det_status det_net_open(det_net *net, const det_weights *weights);
 void det_net_close(det_net *net);
 /* The sticky error; missing and left over tensors; else DET_OK. */
 det_status det_net_finish(det_net *net);
-
-/* printf into a name that lives until the end of the full expression: det_name("block.%d", i).text */
-typedef struct det_name_text {
-    char text[DET_NAME_BYTES];
-} det_name_text;
-det_name_text det_name(const char *format, ...) DET_PRINTF(1, 2);
 
 /* Questions to the checkpoint, for what follows from it: does "<name>.weight" exist, and its output channels. */
 bool det_net_has(const det_net *net, const char *name);
