@@ -161,9 +161,9 @@ static det_status read_tensors(json_t *header, const uint8_t *data, uint64_t dat
 }
 
 static det_status read_header(json_t *header, const uint8_t *data, uint64_t data_bytes, det_weights *out) {
-    size_t n_entries = json_object_size(header);
-    if (n_entries > MAX_TENSORS + 1)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "%zu tensors; at most %d are allowed", n_entries, MAX_TENSORS);
+    size_t n_entries = json_object_size(header), n_tensors = n_entries - !!json_object_get(header, "__metadata__");
+    if (n_tensors > MAX_TENSORS)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "%zu tensors; at most %d are allowed", n_tensors, MAX_TENSORS);
     DET_TRY(det_metadata_read(header, out));
     out->tensors = det_alloc_array(n_entries, sizeof *out->tensors);
     extent *extents = det_alloc_array(n_entries, sizeof *extents);

@@ -22,6 +22,11 @@ int det_cpu_band_begin(int n_rows, int n_bands, int band) {
     return DET_MIN(n_rows, band * size);
 }
 
+void det_cpu_free_state(det_device *device, void *state) {
+    (void)device;
+    det_free(state);
+}
+
 void det_cpu_write_into(const det_step *step, int picture, int begin, int end) {
     if (!step->into)
         return;

@@ -31,6 +31,9 @@ void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame 
 int det_cpu_bands(const det_device *device, int n_rows);
 int det_cpu_band_begin(int n_rows, int n_bands, int band);
 
+/* The release of kernels whose state is one block of memory. */
+void det_cpu_free_state(det_device *device, void *state);
+
 /* Copies rows [begin, end) of the output, which are fresh, to the concatenation that wants them, if there is one. */
 void det_cpu_write_into(const det_step *step, int picture, int begin, int end);
 

@@ -218,11 +218,6 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
     return DET_OK;
 }
 
-static void release(det_device *device, void *state) {
-    (void)device;
-    det_free(state);
-}
-
 static det_status run(det_device *device, const det_step *step, const det_frame *frame, det_stream stream) {
     (void)stream;
     decode_task t = {step, frame};
@@ -230,6 +225,6 @@ static det_status run(det_device *device, const det_step *step, const det_frame 
     return DET_OK;
 }
 
-const det_kernel det_cpu_decode_scrfd = {.prepare = prepare, .run = run, .release = release};
-const det_kernel det_cpu_decode_dfl = {.prepare = prepare, .run = run, .release = release};
-const det_kernel det_cpu_decode_yolov5 = {.prepare = prepare, .run = run, .release = release};
+const det_kernel det_cpu_decode_scrfd = {.prepare = prepare, .run = run, .release = det_cpu_free_state};
+const det_kernel det_cpu_decode_dfl = {.prepare = prepare, .run = run, .release = det_cpu_free_state};
+const det_kernel det_cpu_decode_yolov5 = {.prepare = prepare, .run = run, .release = det_cpu_free_state};

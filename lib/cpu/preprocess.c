@@ -243,11 +243,6 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
     return DET_OK;
 }
 
-static void release(det_device *device, void *state) {
-    (void)device;
-    det_free(state);
-}
-
 static det_status run(det_device *device, const det_step *step, const det_frame *frame, det_stream stream) {
     (void)stream;
     const preprocess_state *state = step->state;
@@ -256,4 +251,4 @@ static det_status run(det_device *device, const det_step *step, const det_frame 
     return DET_OK;
 }
 
-const det_kernel det_cpu_preprocess = {.prepare = prepare, .run = run, .release = release};
+const det_kernel det_cpu_preprocess = {.prepare = prepare, .run = run, .release = det_cpu_free_state};

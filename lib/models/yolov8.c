@@ -1,5 +1,5 @@
 /* YOLOv8 and YOLO11. Layers carry their published numbers. Every variant and every fine-tuned or pruned model is one
- * of these two graphs: widths, depths and the number of classes follow the checkpoint. */
+ * of two graphs: widths, depths and the number of classes follow the checkpoint. */
 #include "blocks.h"
 #include "models.h"
 
@@ -122,8 +122,10 @@ static void detect(det_net *net, const det_tensor_id p[DET_N_LEVELS], int layer,
 
 /* ------------------------------------------------------------------------------------------------------ networks */
 
-void det_build_yolov8(det_net *net, det_tensor_id x, const char *variant) {
-    (void)variant;
+/* The two differ by the attention after SPPF, which moves the later layers' numbers by one, by shortcuts in the neck, and
+ * by the class branch. */
+static void build(det_net *net, det_tensor_id x, bool yolo11) {
+    int shift = yolo11 ? 1 : 0;
     x = conv(net, x, 0, 3, 2);
     x = conv(net, x, 1, 3, 2);
     x = c2f(net, x, 2, true);
@@ -133,31 +135,23 @@ void det_build_yolov8(det_net *net, det_tensor_id x, const char *variant) {
     det_tensor_id c4 = x = c2f(net, x, 6, true);
     x = conv(net, x, 7, 3, 2);
     x = c2f(net, x, 8, true);
-    det_tensor_id c5 = det_yolo_sppf(net, x, "model.9");
+    det_tensor_id c5 = x = det_yolo_sppf(net, x, "model.9");
+    if (yolo11)
+        c5 = c2psa_layer(net, x, 10);
 
-    det_tensor_id top4 = c2f(net, concat(net, det_upsample(net, c5), c4), 12, false);
-    det_tensor_id p3 = c2f(net, concat(net, det_upsample(net, top4), c3), 15, false);
-    det_tensor_id p4 = c2f(net, concat(net, conv(net, p3, 16, 3, 2), top4), 18, false);
-    det_tensor_id p5 = c2f(net, concat(net, conv(net, p4, 19, 3, 2), c5), 21, false);
-    detect(net, (det_tensor_id[]){p3, p4, p5}, 22, false);
+    det_tensor_id top4 = c2f(net, concat(net, det_upsample(net, c5), c4), 12 + shift, yolo11);
+    det_tensor_id p3 = c2f(net, concat(net, det_upsample(net, top4), c3), 15 + shift, yolo11);
+    det_tensor_id p4 = c2f(net, concat(net, conv(net, p3, 16 + shift, 3, 2), top4), 18 + shift, yolo11);
+    det_tensor_id p5 = c2f(net, concat(net, conv(net, p4, 19 + shift, 3, 2), c5), 21 + shift, yolo11);
+    detect(net, (det_tensor_id[]){p3, p4, p5}, 22 + shift, yolo11);
+}
+
+void det_build_yolov8(det_net *net, det_tensor_id x, const char *variant) {
+    (void)variant;
+    build(net, x, false);
 }
 
 void det_build_yolo11(det_net *net, det_tensor_id x, const char *variant) {
     (void)variant;
-    x = conv(net, x, 0, 3, 2);
-    x = conv(net, x, 1, 3, 2);
-    x = c2f(net, x, 2, true);
-    x = conv(net, x, 3, 3, 2);
-    det_tensor_id c3 = x = c2f(net, x, 4, true);
-    x = conv(net, x, 5, 3, 2);
-    det_tensor_id c4 = x = c2f(net, x, 6, true);
-    x = conv(net, x, 7, 3, 2);
-    x = c2f(net, x, 8, true);
-    det_tensor_id c5 = c2psa_layer(net, det_yolo_sppf(net, x, "model.9"), 10);
-
-    det_tensor_id top4 = c2f(net, concat(net, det_upsample(net, c5), c4), 13, true);
-    det_tensor_id p3 = c2f(net, concat(net, det_upsample(net, top4), c3), 16, true);
-    det_tensor_id p4 = c2f(net, concat(net, conv(net, p3, 17, 3, 2), top4), 19, true);
-    det_tensor_id p5 = c2f(net, concat(net, conv(net, p4, 20, 3, 2), c5), 22, true);
-    detect(net, (det_tensor_id[]){p3, p4, p5}, 23, true);
+    build(net, x, true);
 }
