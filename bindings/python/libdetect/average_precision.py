@@ -84,22 +84,32 @@ class CocoScores:
     classes: Dict[int, ClassScore]
 
 
-def overlaps(boxes: np.ndarray, others: np.ndarray, inclusive: int = 0) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the n `boxes` share with the m `others`.
+def shared_areas(boxes: np.ndarray, others: np.ndarray, inclusive: int = 0) -> np.ndarray:
+    """The areas that each of n boxes [n, 4] shares with each of m others [m, 4]: [n, m].
 
     inclusive  1 where the corners are the first and last pixel inside, so that widths are x2 - x1 + 1
-
-    Returns the shared areas [n, m], the areas of the boxes [n] and of the others [m].
     """
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low + inclusive, 0, None).prod(axis=2)
-    return shared, box_areas(boxes, inclusive), box_areas(others, inclusive)
+    areas: np.ndarray = np.maximum(high - low + inclusive, 0).prod(axis=2)
+    return areas
 
 
 def box_areas(boxes: np.ndarray, inclusive: int = 0) -> np.ndarray:
-    """Areas [n] of boxes [n, 4]; see overlaps."""
-    return (boxes[:, 2:] - boxes[:, :2] + inclusive).prod(axis=1)
+    """Areas [n] of boxes [n, 4]; see shared_areas."""
+    areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2] + inclusive).prod(axis=1)
+    return areas
+
+
+def shared_groups(keys: np.ndarray, others: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """Rising indices into [n] and [m] integers, for each value that occurs in both."""
+    order, other_order = (np.argsort(values, kind="stable") for values in (keys, others))
+    common = np.intersect1d(keys, others)
+    firsts, other_firsts = np.searchsorted(keys[order], common), np.searchsorted(others[other_order], common)
+    ends = np.searchsorted(keys[order], common, side="right")
+    other_ends = np.searchsorted(others[other_order], common, side="right")
+    for first, end, other_first, other_end in zip(firsts, ends, other_firsts, other_ends):
+        yield order[first:end], other_order[other_first:other_end]
 
 
 # ------------------------------------------------------------------------------------------------------------- COCO
@@ -188,27 +198,13 @@ def _match(labels: Labels, label_ignored: np.ndarray, found: Detections) -> Tupl
     """
     hit = np.zeros((len(found.scores), len(AREAS), len(IOU_THRESHOLDS)), bool)
     ignored = np.zeros_like(hit)
-    for rows, theirs in _shared_groups(found, labels):
+    n_pictures = 1 + max(found.pictures.max(initial=0), labels.pictures.max(initial=0))
+    groups = shared_groups(found.classes * n_pictures + found.pictures, labels.classes * n_pictures + labels.pictures)
+    for rows, theirs in groups:
         hit[rows], ignored[rows] = _match_group(
             found.boxes[rows], labels.boxes[theirs], labels.crowd[theirs], label_ignored[theirs].T
         )
     return hit, ignored
-
-
-def _shared_groups(found: Detections, labels: Labels) -> Iterator[Tuple[slice, np.ndarray]]:
-    """Rows of the detections and of the labels of one class in one picture, wherever there are both.
-
-    found  sorted by class, then picture
-    """
-    n_pictures = 1 + max(found.pictures.max(initial=0), labels.pictures.max(initial=0))
-    keys, starts = np.unique(found.classes * n_pictures + found.pictures, return_index=True)
-    ends = np.append(starts[1:], len(found.scores))
-    label_keys = labels.classes * n_pictures + labels.pictures
-    order = np.argsort(label_keys, kind="stable")
-    firsts = np.searchsorted(label_keys[order], keys, side="left")
-    lasts = np.searchsorted(label_keys[order], keys, side="right")
-    for group in np.flatnonzero(firsts < lasts):
-        yield slice(starts[group], ends[group]), order[firsts[group] : lasts[group]]
 
 
 def _match_group(
@@ -224,8 +220,9 @@ def _match_group(
     crowd          [m]
     label_ignored  [areas, m]
     """
-    shared, areas, label_areas = overlaps(boxes, label_boxes)
-    iou = shared / np.where(crowd, areas[:, None], areas[:, None] + label_areas - shared)
+    shared = shared_areas(boxes, label_boxes)
+    union = box_areas(boxes)[:, None] + np.where(crowd, 0, box_areas(label_boxes) - shared)
+    iou = shared / np.maximum(union, np.finfo(float).tiny)
     in_reach = iou[:, None, :] >= IOU_THRESHOLDS[:, None]  # [n, thresholds, m]
     place = iou.argsort(axis=1, kind="stable").argsort(axis=1)
     preference = place[:, None, :] + np.where(label_ignored, 0, len(crowd))  # [n, areas, m], all different
@@ -260,14 +257,14 @@ def wider(labels: Labels, subsets: Mapping[str, np.ndarray], found: Detections) 
     in_labelled = np.isin(found.pictures, labels.pictures)
     result = {}
     for name, wanted in subsets.items():
-        on_wanted = (face >= 0) & np.append(wanted, False)[face]
+        on_wanted = np.append(wanted, False)[face]
         counted = in_labelled & (on_wanted | (face < 0))
         right = np.zeros(len(face), bool)
         rows = np.flatnonzero(on_wanted)
         right[rows[np.unique(face[rows], return_index=True)[1]]] = True
         n_right = np.append(0, np.cumsum(right))[n_shown]
         n_counted = np.append(0, np.cumsum(counted))[n_shown]
-        result[name] = _area_under(n_right, n_counted, np.count_nonzero(wanted))
+        result[name] = _area_under(n_right, n_counted, int(np.count_nonzero(wanted)))
     return result
 
 
@@ -275,28 +272,20 @@ def _spread(scores: np.ndarray) -> np.ndarray:
     """Scores by falling value, scaled so that the best is 1 and the worst 0; all 1 when they are alike."""
     if scores.size == 0 or scores[0] == scores[-1]:
         return np.ones_like(scores)
-    return (scores - scores[-1]) / (scores[0] - scores[-1])
+    spread: np.ndarray = (scores - scores[-1]) / (scores[0] - scores[-1])
+    return spread
 
 
 def _nearest_face(labels: Labels, found: Detections) -> np.ndarray:
     """For each detection the index of the label that it overlaps most, -1 where that is less than WIDER_IOU: [n]."""
     nearest = np.full(len(found.scores), -1)
-    for rows, theirs in _by_picture(found.pictures, labels.pictures):
-        shared, areas, label_areas = overlaps(found.boxes[rows], labels.boxes[theirs], inclusive=1)
-        iou = shared / (areas[:, None] + label_areas - shared)
+    label_areas = box_areas(labels.boxes, inclusive=1)
+    for rows, theirs in shared_groups(found.pictures, labels.pictures):
+        boxes = found.boxes[rows]
+        shared = shared_areas(boxes, labels.boxes[theirs], inclusive=1)
+        iou = shared / (box_areas(boxes, inclusive=1)[:, None] + label_areas[theirs] - shared)
         nearest[rows] = np.where(iou.max(axis=1) >= WIDER_IOU, theirs[iou.argmax(axis=1)], -1)
     return nearest
-
-
-def _by_picture(found: np.ndarray, labelled: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Indices into both arrays of picture numbers, for each number that occurs in both; each in its own order."""
-    orders = [np.argsort(numbers, kind="stable") for numbers in (found, labelled)]
-    for number in np.intersect1d(found, labelled):
-        rows, theirs = (
-            order[slice(*np.searchsorted(numbers[order], [number, number + 1]))]
-            for order, numbers in zip(orders, (found, labelled))
-        )
-        yield rows, theirs
 
 
 def _area_under(n_right: np.ndarray, n_counted: np.ndarray, n_wanted: int) -> float:
