@@ -161,8 +161,7 @@ static void decode_level(const picture *p, int level, int inputs_per_level, int 
     int n_classes_channels = inputs_per_level > 1 ? step->input_shapes[first + 1].c : 0;
     cell c = {
         .x = det_cpu_picture(step->inputs[first], s, p->index), .stride = (float)d->strides[level], .level = level};
-    if (n_classes_channels)
-        c.classes = det_cpu_picture(step->inputs[first + 1], step->input_shapes[first + 1], p->index);
+    c.classes = n_classes_channels ? det_cpu_picture(step->inputs[first + 1], step->input_shapes[first + 1], p->index) : c.x;
     for (int i = 0; i < s.h; i++) {
         for (int j = 0; j < s.w; j++, c.x += s.c, c.classes += n_classes_channels) {
             int index = i * s.w + j;

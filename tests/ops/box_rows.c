@@ -101,7 +101,8 @@ static double box_error(const det_candidate *ours, const oracle_box *theirs) {
  * places at the cut, so the list of scores is compared, and each box with the oracle's of the same name. */
 static double list_error(const rig *r, int picture) {
     int n_theirs, max = r->row->max_candidates;
-    oracle_box *theirs = oracle_decode(r->step, picture, &r->limits, &n_theirs);
+    det_step question = rig_question(r);
+    oracle_box *theirs = oracle_decode(&question, picture, &r->limits, &n_theirs);
     const det_candidate_list *list = det_candidates_of(r->step->output, max, picture);
     bool same_form = list->n == DET_MIN(n_theirs, max) && list->cut == (n_theirs > max) && list->cut == r->row->cut;
     double worst = same_form && n_theirs > 0 ? 0 : HUGE_VAL;
@@ -167,17 +168,22 @@ static void fill_nms(rig *r, const op_row *row) {
     }
 }
 
+static int best_first(const void *a, const void *b) {
+    const oracle_box *x = a, *y = b;
+    return x->score != y->score ? (x->score > y->score ? -1 : 1) : x->prior - y->prior;
+}
+
 /* The oracle's answer for picture `index`: candidates as boxes, best first, and the indices of those kept. */
-static int expected(const rig *r, int index, oracle_box *boxes, int *kept, int *n) {
-    const det_candidate_list *list = det_candidates_of(r->step->inputs[0], r->row->max_candidates, index);
-    *n = list->n;
-    for (int i = 0; i < list->n; i++) { /* sorted by the run */
+static int expected(const rig *r, int index, oracle_box *boxes, int *kept) {
+    const det_candidate_list *list = det_candidates_of(r->inputs[0], r->row->max_candidates, index);
+    for (int i = 0; i < list->n; i++) {
         const det_candidate *c = &list->items[i];
         boxes[i] = (oracle_box){c->x1, c->y1, c->x2, c->y2, c->score, c->class_id, c->prior, {{0}}};
         for (int k = 0; k < 10; k++)
             (&boxes[i].landmarks[0][0])[k] = (&c->landmarks[0][0])[k];
     }
-    return oracle_nms(boxes, *n, r->limits.iou, r->limits.class_agnostic, kept);
+    qsort(boxes, (size_t)list->n, sizeof *boxes, best_first);
+    return oracle_nms(boxes, list->n, r->limits.iou, r->limits.class_agnostic, kept);
 }
 
 static double clipped(const rig *r, double x, int high) {
@@ -207,13 +213,9 @@ static double nms_error(const rig *r) {
     REQUIRE(r->row->max_candidates <= MOST, "%s", r->row->what);
     double worst = 0;
     for (int i = 0; i < r->batch; i++) {
-        int n, n_kept = expected(r, i, boxes, kept, &n), n_given = DET_MIN(n_kept, r->limits.max_objects);
+        int n_kept = expected(r, i, boxes, kept), n_given = DET_MIN(n_kept, r->limits.max_objects);
         int cuts = (n_kept > n_given ? DET_CUT_OBJECTS : 0) | (r->row->k > r->row->max_candidates ? DET_CUT_CANDIDATES : 0);
-        bool sorted = true;
-        for (int j = 1; j < n; j++)
-            sorted = sorted && (boxes[j - 1].score > boxes[j].score ||
-                                (boxes[j - 1].score == boxes[j].score && boxes[j - 1].prior < boxes[j].prior));
-        if (!sorted || r->counts[i] != n_given || r->cuts[i] != cuts)
+        if (r->counts[i] != n_given || r->cuts[i] != cuts)
             return HUGE_VAL;
         for (int j = 0; j < n_given; j++)
             worst = fmax(worst, object_error(r, i, &r->output.objects[i * RIG_MAX_OBJECTS + j], &boxes[kept[j]]));

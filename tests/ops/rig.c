@@ -82,29 +82,42 @@ static bool is_decode(det_op op) {
     return op == DET_OP_DECODE_SCRFD || op == DET_OP_DECODE_DFL || op == DET_OP_DECODE_YOLOV5;
 }
 
+static void *buffer_of(rig *r, det_tensor_id x, size_t n_bytes) {
+    if (!r->tensors[x].memory)
+        open_buffer(&r->tensors[x], n_bytes);
+    return start_of(&r->tensors[x]);
+}
+
+static size_t tensor_bytes(det_shape shape) {
+    return (size_t)det_shape_values(shape) * sizeof(float);
+}
+
 /* Moves every tensor and workspace of the plan into a buffer between guards. */
 static void take_buffers(rig *r) {
     det_plan *plan = &r->plan;
     REQUIRE(plan->n_steps <= RIG_MAX_BUFFERS && plan->net.n_tensors <= RIG_MAX_BUFFERS, "%d steps", plan->n_steps);
     for (int i = 0; i < plan->n_steps; i++) {
         det_step *step = &plan->steps[i];
-        size_t n_bytes = is_decode(step->node->op) ? (size_t)plan->candidates_bytes
-                                                   : (size_t)det_shape_values(step->output_shape) * sizeof(float);
-        open_buffer(&r->tensors[step->node->output], n_bytes);
+        const det_node *node = step->node;
+        bool decode = is_decode(node->op);
+        step->output = buffer_of(r, node->output, decode ? (size_t)plan->candidates_bytes : tensor_bytes(step->output_shape));
+        if (step->into)
+            step->into = buffer_of(r, node->into, tensor_bytes(step->into_shape));
+        for (int j = 0; j < node->n_inputs; j++)
+            step->inputs[j] = start_of(&r->tensors[node->inputs[j]]);
         open_buffer(&r->workspaces[i], step->workspace_bytes);
-        step->output = start_of(&r->tensors[step->node->output]);
         step->workspace = start_of(&r->workspaces[i]);
-        for (int j = 0; j < step->node->n_inputs; j++)
-            step->inputs[j] = start_of(&r->tensors[step->node->inputs[j]]);
     }
 }
 
-/* The one step of the row's operator; beside it only inputs, and NMS with its decoder, may be left after fusing. */
+/* The one step of the row's operator; beside it only inputs, NMS with its decoder, and the concatenation that the row
+ * asks for may be left after fusing. */
 static det_step *find_step(const rig *r) {
     det_step *found = NULL;
     for (int i = 0; i < r->plan.n_steps; i++) {
         det_op op = r->plan.steps[i].node->op;
-        bool extra = op == DET_OP_PREPROCESS || op == DET_OP_NMS || (is_decode(op) && r->row->op == DET_OP_NMS);
+        bool extra = op == DET_OP_PREPROCESS || op == DET_OP_NMS || (is_decode(op) && r->row->op == DET_OP_NMS) ||
+                     (op == DET_OP_CONCAT && r->row->concatenated);
         if (op == r->row->op && !found)
             found = &r->plan.steps[i];
         else
@@ -140,9 +153,18 @@ void rig_open(rig *r, const op_row *row, det_device *device, int batch) {
                              .counts = r->counts,
                              .max_objects = RIG_MAX_OBJECTS,
                              .cuts = r->cuts};
+    if (row->fill)
+        row->fill(r, row);
+    for (int i = 0; i < r->step->node->n_inputs; i++) {
+        size_t n_bytes = r->tensors[r->step->node->inputs[i]].n_bytes;
+        r->inputs[i] = malloc(n_bytes);
+        memcpy(r->inputs[i], r->step->inputs[i], n_bytes);
+    }
 }
 
 void rig_close(rig *r) {
+    for (int i = 0; i < DET_MAX_INPUTS; i++)
+        free(r->inputs[i]);
     det_plan_close(&r->plan);
     for (int i = 0; i < RIG_MAX_BUFFERS; i++) {
         close_buffer(&r->tensors[i]);
@@ -174,15 +196,46 @@ void rig_copy_inputs(rig *one, const rig *all, int index) {
     one->first_picture = index;
     for (int i = 0; i < one->step->node->n_inputs; i++) {
         size_t n_bytes = one->tensors[one->step->node->inputs[i]].n_bytes;
-        memcpy(one->step->inputs[i], (const char *)all->step->inputs[i] + (size_t)index * n_bytes, n_bytes);
+        memcpy(one->inputs[i], (const char *)all->inputs[i] + (size_t)index * n_bytes, n_bytes);
     }
 }
 
 det_status rig_run(rig *r, int n) {
+    const det_node *node = r->step->node;
     det_frame frame = {r->images + r->first_picture, n, r->placements + r->first_picture, &r->output, &r->limits};
-    memset(r->step->output, FILL, r->tensors[r->step->node->output].n_bytes);
+    memset(r->step->output, FILL, r->tensors[node->output].n_bytes);
+    if (r->step->into)
+        memset(r->step->into, FILL, r->tensors[node->into].n_bytes);
     memset(start_of(&r->objects), FILL, r->objects.n_bytes);
+    for (int i = 0; i < node->n_inputs; i++)
+        memcpy(r->step->inputs[i], r->inputs[i], r->tensors[node->inputs[i]].n_bytes);
     return det_plan_run_step(&r->plan, (int)(r->step - r->plan.steps), &frame, NULL);
+}
+
+det_step rig_question(const rig *r) {
+    det_step question = *r->step;
+    for (int i = 0; i < question.node->n_inputs; i++)
+        question.inputs[i] = r->inputs[i];
+    return question;
+}
+
+bool rig_concatenated(const rig *r) {
+    const det_step *step = r->step;
+    if (!r->row->concatenated)
+        return step->into == NULL;
+    det_shape s = step->output_shape, whole = step->into_shape;
+    const uint8_t *from = step->output, *to = step->into;
+    size_t n = (size_t)s.n * s.h * s.w, begin = (size_t)step->node->into_begin * sizeof(float);
+    size_t bytes = (size_t)s.c * sizeof(float), whole_bytes = (size_t)whole.c * sizeof(float);
+    for (size_t i = 0; i < n; i++, from += bytes, to += whole_bytes) {
+        if (memcmp(to + begin, from, bytes) != 0)
+            return false;
+        for (size_t k = 0; k < whole_bytes; k++) {
+            if ((k < begin || k >= begin + bytes) && to[k] != FILL)
+                return false;
+        }
+    }
+    return true;
 }
 
 const void *rig_result(const rig *r, int index, size_t *n_bytes) {

@@ -23,6 +23,7 @@ typedef struct rig {
     det_plan plan;
     det_step *step; /* of the row's operator */
     rig_buffer tensors[RIG_MAX_BUFFERS], workspaces[RIG_MAX_BUFFERS];
+    void *inputs[DET_MAX_INPUTS]; /* what fill made: a run may write over the step's own inputs */
 
     /* What a run is told. */
     det_image images[RIG_BATCH];
@@ -34,8 +35,8 @@ typedef struct rig {
     int32_t counts[RIG_BATCH], cuts[RIG_BATCH];
 } rig;
 
-/* A test of one operator. `emit` declares weights and inputs and builds the node; `fill` makes the inputs' values;
- * `error` compares with the oracle. The rest are parameters that emit and fill read as they like. */
+/* A test of one operator. `emit` declares weights and inputs and builds the node; `fill` makes the inputs' values (and
+ * pictures, and limits); `error` compares with the oracle. The rest are parameters that these read as they like. */
 struct op_row {
     det_op op;
     const char *what;
@@ -48,6 +49,8 @@ struct op_row {
     int c_out, k, stride, pad, groups, n_parts;
     det_act act, post_act;
     bool residual, no_bias;
+    bool residual_kept; /* the residual is needed later, so the result may not be written over it */
+    bool concatenated;  /* the result is wanted in a concatenation, too */
 
     int n_classes, n_anchors, n_bins, n_landmarks, max_candidates, max_objects;
     bool scaled, multi_label, class_agnostic, cut;
@@ -74,11 +77,15 @@ det_tensor_id rig_input(rig *r, int h, int w, int c);
 float *rig_values(const rig *r, det_tensor_id x);
 /* fill for operators on tensors: every input at random from -2 to 2. */
 void rig_fill_tensors(rig *r, const op_row *row);
-/* Gives `one`, filled and of batch 1, the inputs of picture `index` of `all`. */
+/* Gives `one`, of batch 1, the inputs of picture `index` of `all`. */
 void rig_copy_inputs(rig *one, const rig *all, int index);
 
-/* Runs the row's operator alone on n pictures, over outputs that hold NaN. */
+/* Runs the row's operator alone on the first n pictures' inputs, over outputs that hold NaN. */
 det_status rig_run(rig *r, int n);
+/* The step with its inputs as they were before the run: what the oracle wants. */
+det_step rig_question(const rig *r);
+/* Does a concatenation that wants the result have it, and nothing else? */
+bool rig_concatenated(const rig *r);
 /* What the run made of picture `index`. */
 const void *rig_result(const rig *r, int index, size_t *n_bytes);
 /* Are all guards as they were? */

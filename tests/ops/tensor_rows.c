@@ -12,7 +12,8 @@ static double tensor_error(const rig *r) {
     int64_t n = det_shape_values(s);
     const float *ours = r->step->output;
     double *theirs = malloc((size_t)n * sizeof *theirs), worst = 0, largest = 0;
-    oracle_tensor(r->step, theirs);
+    det_step question = rig_question(r);
+    oracle_tensor(&question, theirs);
     for (int64_t i = 0; i < n; i++) {
         double difference = fabs((double)ours[i] - theirs[i]);
         worst = difference <= worst ? worst : difference;
@@ -20,6 +21,17 @@ static double tensor_error(const rig *r) {
     }
     free(theirs);
     return worst == 0 ? 0 : worst / largest;
+}
+
+/* The end of every emit: the activation that joins the operator, and the concatenation that wants the result behind
+ * three other channels. */
+static void finish(rig *r, const op_row *row, det_tensor_id y, det_act act) {
+    det_net *net = rig_net(r);
+    y = det_activation(net, y, act);
+    if (row->concatenated) {
+        det_shape s = net->tensors[y].shape;
+        det_concat(net, (det_tensor_id[]){rig_input(r, s.h, s.w, 3), y}, 2);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------------- convolution */
@@ -49,7 +61,9 @@ static void emit_conv(rig *r, const op_row *row) {
     x = det_conv2d_parts(net, x, n_parts, names, c_outs, options);
     if (row->residual)
         x = det_add(net, other, x);
-    det_activation(net, x, row->post_act);
+    if (row->residual_kept)
+        det_net_tap(net, "residual", other);
+    finish(r, row, x, row->post_act);
 }
 
 static void emit_group_norm(rig *r, const op_row *row) {
@@ -57,7 +71,7 @@ static void emit_group_norm(rig *r, const op_row *row) {
     rig_weight(r, "gn.weight", shape, 1, 0.5f, 1.5f);
     rig_weight(r, "gn.bias", shape, 1, -1, 1);
     det_tensor_id x = rig_input(r, row->h, row->w, row->c);
-    det_activation(rig_net(r), det_group_norm(rig_net(r), x, "gn", row->groups, 1e-5f), row->act);
+    finish(r, row, det_group_norm(rig_net(r), x, "gn", row->groups, 1e-5f), row->act);
 }
 
 /* GroupNorm of values far from zero, where a difference of squares would lose its digits. */
@@ -73,29 +87,29 @@ static void fill_offset(rig *r, const op_row *row) {
 static void emit_add(rig *r, const op_row *row) {
     det_tensor_id x = rig_input(r, row->h, row->w, row->c);
     det_tensor_id y = rig_input(r, row->h, row->w, row->c);
-    det_activation(rig_net(r), det_add(rig_net(r), x, y), row->act);
+    finish(r, row, det_add(rig_net(r), x, y), row->act);
 }
 
 static void emit_add_upsampled(rig *r, const op_row *row) {
     det_tensor_id half = rig_input(r, row->h / 2, row->w / 2, row->c);
     det_tensor_id x = rig_input(r, row->h, row->w, row->c);
-    det_activation(rig_net(r), det_add(rig_net(r), x, det_upsample(rig_net(r), half)), row->act);
+    finish(r, row, det_add(rig_net(r), x, det_upsample(rig_net(r), half)), row->act);
 }
 
 static void emit_activation(rig *r, const op_row *row) {
-    det_activation(rig_net(r), rig_input(r, row->h, row->w, row->c), row->act);
+    finish(r, row, rig_input(r, row->h, row->w, row->c), row->act);
 }
 
 static void emit_upsample(rig *r, const op_row *row) {
-    det_upsample(rig_net(r), rig_input(r, row->h, row->w, row->c));
+    finish(r, row, det_upsample(rig_net(r), rig_input(r, row->h, row->w, row->c)), DET_ACT_NONE);
 }
 
 static void emit_max_pool(rig *r, const op_row *row) {
-    det_max_pool(rig_net(r), rig_input(r, row->h, row->w, row->c), row->k, row->stride, row->pad);
+    finish(r, row, det_max_pool(rig_net(r), rig_input(r, row->h, row->w, row->c), row->k, row->stride, row->pad), DET_ACT_NONE);
 }
 
 static void emit_avg_pool(rig *r, const op_row *row) {
-    det_avg_pool(rig_net(r), rig_input(r, row->h, row->w, row->c), row->k, row->stride);
+    finish(r, row, det_avg_pool(rig_net(r), rig_input(r, row->h, row->w, row->c), row->k, row->stride), DET_ACT_NONE);
 }
 
 /* n_parts inputs of c, c + 1, c + 2 ... channels. */
@@ -108,11 +122,11 @@ static void emit_concat(rig *r, const op_row *row) {
 
 /* pad: the first channel. */
 static void emit_slice(rig *r, const op_row *row) {
-    det_slice(rig_net(r), rig_input(r, row->h, row->w, row->c), row->pad, row->c_out);
+    finish(r, row, det_slice(rig_net(r), rig_input(r, row->h, row->w, row->c), row->pad, row->c_out), DET_ACT_NONE);
 }
 
 static void emit_space_to_depth(rig *r, const op_row *row) {
-    det_space_to_depth(rig_net(r), rig_input(r, row->h, row->w, row->c));
+    finish(r, row, det_space_to_depth(rig_net(r), rig_input(r, row->h, row->w, row->c)), DET_ACT_NONE);
 }
 
 /* groups: heads; k: of the keys; c_out: channels of the values of one head. */
@@ -172,6 +186,11 @@ const op_row tensor_rows[] = {
     CONV("relu, residual, silu", .h = 5, .w = 9, .c = 3, .c_out = 24, .k = 3, .stride = 2, .act = RELU, .residual = true, .post_act = SILU),
     CONV("depthwise with residual", .h = 5, .w = 6, .c = 24, .c_out = 24, .k = 3, .groups = 24, .residual = true, .post_act = RELU),
     CONV("two parts", .h = 5, .w = 7, .c = 24, .c_out = 11, .k = 3, .n_parts = 2),
+    CONV("residual that is kept", .h = 7, .w = 5, .c = 24, .c_out = 17, .k = 3, .residual = true, .residual_kept = true, .post_act = RELU),
+    CONV("bands with kept residual", .h = 31, .w = 33, .c = 24, .c_out = 24, .k = 3, .act = SILU, .residual = true, .residual_kept = true),
+    CONV("concatenated", .h = 7, .w = 9, .c = 17, .c_out = 24, .k = 3, .act = RELU, .concatenated = true),
+    CONV("bands, concatenated", .h = 33, .w = 29, .c = 24, .c_out = 24, .k = 3, .concatenated = true),
+    CONV("residual, concatenated", .h = 31, .w = 33, .c = 24, .c_out = 24, .k = 3, .residual = true, .post_act = SILU, .concatenated = true),
     CONV("three parts in bands", .h = 27, .w = 31, .c = 24, .c_out = 31, .k = 3, .n_parts = 3, .act = SIGMOID),
     CONV("two parts without bias", .h = 3, .w = 4, .c = 17, .c_out = 10, .n_parts = 2, .no_bias = true),
 
@@ -189,13 +208,18 @@ const op_row tensor_rows[] = {
     ADD_UPSAMPLED("upsampled", .h = 2, .w = 2, .c = 3),
     ADD_UPSAMPLED("upsampled, relu", .h = 14, .w = 10, .c = 24, .act = RELU),
 
+    ADD("concatenated", .h = 13, .w = 3, .c = 17, .act = RELU, .concatenated = true),
+    ADD_UPSAMPLED("upsampled, concatenated", .h = 6, .w = 10, .c = 3, .concatenated = true),
+
     ACTIVATION("relu", .h = 1, .w = 1, .c = 3, .act = RELU),
     ACTIVATION("silu", .h = 9, .w = 7, .c = 17, .act = SILU),
     ACTIVATION("sigmoid", .h = 5, .w = 3, .c = 65, .act = SIGMOID),
+    ACTIVATION("concatenated", .h = 9, .w = 7, .c = 17, .act = SILU, .concatenated = true),
 
     UPSAMPLE("one pixel", .h = 1, .w = 1, .c = 17),
     UPSAMPLE("odd sides", .h = 5, .w = 7, .c = 3),
     UPSAMPLE("one channel", .h = 9, .w = 3, .c = 1),
+    UPSAMPLE("concatenated", .h = 5, .w = 7, .c = 24, .concatenated = true),
 
     MAX_POOL("2x2", .h = 8, .w = 6, .c = 17, .k = 2, .stride = 2),
     MAX_POOL("2x2 of odd sides", .h = 9, .w = 7, .c = 24, .k = 2, .stride = 2),
@@ -203,10 +227,12 @@ const op_row tensor_rows[] = {
     MAX_POOL("5x5", .h = 11, .w = 9, .c = 65, .k = 5, .stride = 1, .pad = 2),
     MAX_POOL("13x13 of a smaller picture", .h = 5, .w = 7, .c = 1, .k = 13, .stride = 1, .pad = 6),
     MAX_POOL("3x3 stride 2", .h = 9, .w = 12, .c = 3, .k = 3, .stride = 2, .pad = 1),
+    MAX_POOL("concatenated", .h = 11, .w = 9, .c = 17, .k = 5, .stride = 1, .pad = 2, .concatenated = true),
 
     AVG_POOL("2x2", .h = 8, .w = 6, .c = 17, .k = 2, .stride = 2),
     AVG_POOL("2x2 of odd sides", .h = 9, .w = 7, .c = 65, .k = 2, .stride = 2),
     AVG_POOL("3x3", .h = 5, .w = 4, .c = 1, .k = 3, .stride = 1),
+    AVG_POOL("concatenated", .h = 8, .w = 6, .c = 17, .k = 2, .stride = 2, .concatenated = true),
 
     CONCAT("one input", .h = 3, .w = 5, .c = 17, .n_parts = 1),
     CONCAT("two inputs", .h = 7, .w = 5, .c = 3, .n_parts = 2),
@@ -215,10 +241,12 @@ const op_row tensor_rows[] = {
     SLICE("whole", .h = 3, .w = 5, .c = 17, .c_out = 17),
     SLICE("last half", .h = 7, .w = 5, .c = 24, .c_out = 12, .pad = 12),
     SLICE("one channel from the middle", .h = 1, .w = 3, .c = 65, .c_out = 1, .pad = 31),
+    SLICE("concatenated", .h = 7, .w = 5, .c = 24, .c_out = 12, .pad = 12, .concatenated = true),
 
     SPACE_TO_DEPTH("four pixels", .h = 2, .w = 2, .c = 1),
     SPACE_TO_DEPTH("pixels of colour", .h = 10, .w = 14, .c = 3),
     SPACE_TO_DEPTH("many channels", .h = 6, .w = 4, .c = 17),
+    SPACE_TO_DEPTH("concatenated", .h = 10, .w = 14, .c = 3, .concatenated = true),
 
     ATTENTION("one position", .h = 1, .w = 1, .groups = 1, .k = 1, .c_out = 1),
     ATTENTION("two heads", .h = 5, .w = 7, .groups = 2, .k = 3, .c_out = 5),

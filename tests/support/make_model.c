@@ -12,16 +12,16 @@
 typedef struct recipe {
     const char *name, *family, *variant;
     const char *resize;
-    double pad, mean, scale;
+    double pad, mean, scale, score;
     int n_classes, n_landmarks;
     bool multi_label;
     int width, inner_width; /* channels where the network leaves them to the checkpoint; inner: of blocks "....m.<i>" */
     const char *optional[9]; /* tensors that the network takes when they are there, but does not ask for; NULL ends */
 } recipe;
 
-#define FACES .resize = "letterbox-top", .mean = 127.5, .scale = 1 / 128.0, .n_classes = 1
-#define YOLO .resize = "letterbox-centre", .pad = 114, .scale = 1 / 255.0, .n_classes = 3
-#define DAMO .resize = "stretch", .scale = 1 / 64.0, .n_classes = 3, .multi_label = true, .width = 8
+#define FACES .resize = "letterbox-top", .mean = 127.5, .scale = 1 / 128.0, .score = 0.5, .n_classes = 1
+#define YOLO .resize = "letterbox-centre", .pad = 114, .scale = 1 / 255.0, .score = 0.25, .n_classes = 3
+#define DAMO .resize = "stretch", .scale = 1 / 64.0, .score = 0.5, .n_classes = 3, .multi_label = true, .width = 8
 
 static const recipe recipes[] = {
     {"damofd-0.5g", "damofd", "0.5g", FACES},
@@ -29,6 +29,7 @@ static const recipe recipes[] = {
     {"damofd-2.5g-kps", "damofd", "2.5g-kps", FACES, .n_landmarks = 5},
     {"scrfd-500m-kps", "scrfd", "500m-kps", FACES, .n_landmarks = 5},
     {"scrfd-2.5g-kps", "scrfd", "2.5g-kps", FACES, .n_landmarks = 5},
+    {"yolov5-least", "yolov5", "custom", YOLO, .width = 1, .inner_width = 1},
     {"yolov5-tiny", "yolov5", "custom", YOLO, .width = 8, .inner_width = 8, .optional = {"model.2.m.0.cv1.weight"}},
     {"yolov8-tiny", "yolov8", "custom", YOLO, .width = 8, .inner_width = 4, .optional = {"model.2.m.0.cv1.weight"}},
     {"yolo11-tiny", "yolo11", "custom", YOLO, .width = 8, .inner_width = 4,
@@ -70,8 +71,8 @@ text make_metadata(const char *name) {
     text_add(&t, "{\"format\":1,\"family\":\"%s\",\"variant\":\"%s\",\"input\":[%d,%d]", r->family, r->variant, INPUT_SIDE,
              INPUT_SIDE);
     text_add(&t, ",\"resize\":\"%s\",\"pad\":%.9g,\"mean\":%.9g,\"scale\":%.9g", r->resize, r->pad, r->mean, r->scale);
-    text_add(&t, ",\"score\":0.5,\"iou\":0.5,\"multi_label\":%s,\"max_objects\":100,\"landmarks\":%d",
-             r->multi_label ? "true" : "false", r->n_landmarks);
+    text_add(&t, ",\"score\":%.9g,\"iou\":0.5,\"multi_label\":%s,\"max_objects\":100,\"landmarks\":%d",
+             r->score, r->multi_label ? "true" : "false", r->n_landmarks);
     text_add(&t, ",\"licence\":\"none\",\"source\":\"%s\",\"source_sha256\":\"\",\"classes\":[", r->name);
     for (int i = 0; i < r->n_classes; i++)
         text_add(&t, "%s\"class %d\"", i ? "," : "", i);

@@ -14,6 +14,7 @@ static det_tensor_id conv(det_net *net, det_tensor_id x, const char *name, int c
 /* "a" is [4, 3, 3, 3], "b" [8, 4, 1, 1], "deep" [6, 2, 5, 5] in two groups of two; "gn" 6; "scale" a single value. */
 static void open_weights(memory_weights *m) {
     memory_weights_open(m, "net");
+    m->weights.info.n_landmarks = 5;
     memory_weights_add(m, "a.weight", (int64_t[]){4, 3, 3, 3}, 4, -1, 1);
     memory_weights_add(m, "a.bias", (int64_t[]){4}, 1, -1, 1);
     memory_weights_add(m, "b.weight", (int64_t[]){8, 4, 1, 1}, 4, -1, 1);
@@ -174,6 +175,19 @@ static void head_of_other_channels(det_net *net) {
                (det_decode_params){.n_levels = 1, .n_classes = 1, .strides = {8}, .n_anchors = 2, .n_landmarks = 5});
 }
 
+static void head_of_more_classes(det_net *net) {
+    det_tensor_id heads[] = {input(net, 4, 4, 64), input(net, 4, 4, 7)};
+    det_decode(net, DET_OP_DECODE_DFL, heads, 2,
+               (det_decode_params){.n_levels = 1, .n_classes = 7, .strides = {8}, .n_anchors = 1, .n_bins = 16});
+}
+
+static void shared_missing(det_net *net) {
+    use_all_but_a(net);
+    conv(net, input(net, 4, 4, 3), "a", 4, 3, 1);
+    for (int i = 0; i < 3; i++)
+        conv(net, input(net, 4, 4, 3), "x", 4, 3, 1);
+}
+
 static const struct {
     const char *what;
     void (*emit)(det_net *net);
@@ -198,6 +212,8 @@ static const struct {
     {"attention", attention_of_other_heads, DET_ERROR_BAD_MODEL, "attention: 10 channels are not 2 heads of 2 x 1 + 1"},
     {"group norm", norm_in_uneven_groups, DET_ERROR_INTERNAL, "group_norm 'gn': 6 channels in 4 groups"},
     {"head", head_of_other_channels, DET_ERROR_BAD_MODEL, "decode_scrfd: head 0 has 29 channels, not 30"},
+    {"more classes", head_of_more_classes, DET_ERROR_BAD_MODEL, "test net has 7 classes and 0 landmarks; the metadata say 1 and 5"},
+    {"shared and missing", shared_missing, DET_ERROR_BAD_MODEL, "2 missing (x.weight, x.bias), 0 left over"},
 };
 
 static void test_errors(const det_weights *weights) {

@@ -9,55 +9,70 @@
 
 /* ------------------------------------------------------------------------------------------------- memory of networks */
 
-/* Last step that reads what step `maker` makes. */
-static int last_use(const det_plan *plan, int maker) {
-    int last = maker;
-    for (int i = maker + 1; i < plan->n_steps; i++) {
-        const det_node *node = plan->steps[i].node;
-        for (int j = 0; j < node->n_inputs; j++)
-            last = node->inputs[j] == plan->steps[maker].node->output ? i : last;
-    }
-    return last;
+/* A tensor's life: from the first step that writes it to the last that writes or reads it. */
+typedef struct life {
+    int first, last;
+    const char *begin, *end; /* memory */
+} life;
+
+static void see(life *l, int step, const void *memory, det_shape shape) {
+    l->first = l->begin ? l->first : step;
+    l->last = step;
+    CHECK_MSG(!l->begin || l->begin == memory, "a tensor moves at step %d", step);
+    l->begin = memory;
+    l->end = l->begin + (size_t)det_shape_values(shape) * sizeof(float);
 }
 
-static int64_t output_bytes(const det_step *step) {
-    return det_shape_values(step->output_shape) * (int64_t)sizeof(float);
-}
-
-/* Looks at the addresses that the steps were given. */
-static void check_memory(const char *name, const det_plan *plan) {
-    int64_t most = 0;
-    const char *begin = plan->arena, *end = begin + plan->arena_bytes;
+/* From the addresses that the steps were given; tensors without values stay zeros. */
+static life *find_lives(const det_plan *plan) {
+    life *lives = calloc((size_t)plan->net.n_tensors, sizeof *lives);
     for (int i = 0; i < plan->n_steps; i++) {
-        const det_step *a = &plan->steps[i];
-        const char *at = a->output;
-        int64_t live = output_bytes(a);
-        if (live == 0)
-            continue;
-        CHECK_MSG(at >= begin && at + live <= end, "%s: step %d writes outside the arena", name, i);
-        for (int j = 0; j < i; j++) {
-            const det_step *b = &plan->steps[j];
-            const char *other = b->output;
-            if (last_use(plan, j) < i || output_bytes(b) == 0)
-                continue;
-            CHECK_MSG(at + output_bytes(a) <= other || other + output_bytes(b) <= at, "%s: step %d writes over step %d's output",
-                      name, i, j);
-            live += output_bytes(b);
+        const det_step *step = &plan->steps[i];
+        for (int j = 0; j < step->node->n_inputs; j++) {
+            if (det_shape_values(step->input_shapes[j]) > 0)
+                see(&lives[step->node->inputs[j]], i, step->inputs[j], step->input_shapes[j]);
         }
+        if (det_shape_values(step->output_shape) > 0)
+            see(&lives[step->node->output], i, step->output, step->output_shape);
+        if (step->into)
+            see(&lives[step->node->into], i, step->into, step->into_shape);
+    }
+    return lives;
+}
+
+static void check_memory(const char *name, const det_plan *plan) {
+    life *lives = find_lives(plan);
+    const char *begin = plan->arena, *end = begin + plan->arena_bytes;
+    int64_t most = 0;
+    for (int i = 0; i < plan->net.n_tensors; i++) {
+        const life *a = &lives[i];
+        CHECK_MSG(!a->begin || (a->begin >= begin && a->end <= end), "%s: tensor %d lies outside the arena", name, i);
+        for (int j = 0; j < i; j++) {
+            const life *b = &lives[j];
+            bool together = a->begin && b->begin && a->first <= b->last && b->first <= a->last;
+            CHECK_MSG(!together || a->end <= b->begin || b->end <= a->begin, "%s: tensors %d and %d share memory", name, i, j);
+        }
+    }
+    for (int step = 0; step < plan->n_steps; step++) {
+        int64_t live = 0;
+        for (int i = 0; i < plan->net.n_tensors; i++)
+            live += lives[i].first <= step && step <= lives[i].last ? lives[i].end - lives[i].begin : 0;
         most = DET_MAX(most, live);
     }
     CHECK_MSG(plan->arena_bytes <= most + most / 4, "%s: an arena of %lld bytes, where %lld live at most", name,
               (long long)plan->arena_bytes, (long long)most);
+    free(lives);
 }
 
 /* Every input of a step is what an earlier step made. */
 static void check_order(const char *name, const det_plan *plan) {
     for (int i = 0; i < plan->n_steps; i++) {
         for (int j = 0; j < plan->steps[i].node->n_inputs; j++) {
+            det_tensor_id x = plan->steps[i].node->inputs[j];
             int from = 0;
-            while (from < i && plan->steps[from].node->output != plan->steps[i].node->inputs[j])
+            while (from < i && plan->steps[from].node->output != x && plan->steps[from].node->into != x)
                 from++;
-            CHECK_MSG(from < i && plan->steps[from].output == plan->steps[i].inputs[j], "%s: input %d of step %d", name, j, i);
+            CHECK_MSG(from < i, "%s: nobody makes input %d of step %d", name, j, i);
         }
     }
 }
@@ -80,7 +95,7 @@ static void test_networks(void) {
 
 /* ---------------------------------------------------------------------------------------------------- fused or not */
 
-enum { SIDE = 8, CHANNELS = 4, N_CONVS = 6, N_RANDOM = 5, N_INPUTS = 2 };
+enum { SIDE = 8, CHANNELS = 4, N_CONVS = 4, N_RANDOM = 4, N_INPUTS = 2 };
 
 static bool is_small(const det_net *net, det_tensor_id x) {
     return net->tensors[x].shape.h < SIDE;
@@ -90,21 +105,23 @@ static bool is_small(const det_net *net, det_tensor_id x) {
 static det_tensor_id pick(const det_net *net, uint64_t *state, bool small) {
     for (int tries = 0; tries < 50; tries++) {
         det_tensor_id x = net->n_tensors - 1 - random_below(state, 4);
-        if (is_small(net, x) == small)
+        if (is_small(net, x) == small && net->tensors[x].shape.c == CHANNELS)
             return x;
     }
     return DET_NO_TENSOR;
 }
 
-/* One to three random nodes on what is there. */
+/* One to four random nodes on what is there. */
 static void emit_some(det_net *net, uint64_t *state) {
     bool small = random_below(state, 3) == 0;
     det_tensor_id x = pick(net, state, small), y = pick(net, state, small);
-    if (x == DET_NO_TENSOR)
+    if (x == DET_NO_TENSOR || y == DET_NO_TENSOR)
         return;
     if (random_below(state, 4) == 0) {
         x = small ? det_upsample(net, x) : det_max_pool(net, x, 2, 2, 0);
         y = pick(net, state, !small);
+    } else if (random_below(state, 3) == 0) {
+        x = det_conv2d(net, det_concat(net, (det_tensor_id[]){x, y}, 2), "wide", CHANNELS, (det_conv_options){.k = 1});
     } else {
         det_conv_options options = {.k = 3, .act = (det_act)random_below(state, 2)};
         x = det_conv2d(net, x, det_name("conv%d", random_below(state, N_CONVS)).text, CHANNELS, options);
@@ -123,6 +140,7 @@ static void emit_random(det_net *net, uint64_t state, bool tap_all) {
     det_tensor_id x = 0;
     for (int i = 0; i < N_CONVS; i++)
         x = det_conv2d(net, x, det_name("conv%d", i).text, CHANNELS, (det_conv_options){.k = 3});
+    det_conv2d(net, det_concat(net, (det_tensor_id[]){x, 0}, 2), "wide", CHANNELS, (det_conv_options){.k = 1});
     for (int i = 0; i < N_RANDOM; i++)
         emit_some(net, &state);
     for (int i = tap_all ? 0 : net->n_tensors - 1; i < net->n_tensors; i++)
@@ -135,9 +153,9 @@ static int run_random(const memory_weights *m, det_device *device, uint64_t stat
     det_plan_options options = {.max_batch = 1, .max_candidates = 1, .keep_taps = true};
     REQUIRE(det_net_open(&plan.net, &m->weights) == DET_OK, "%s", det_last_error());
     emit_random(&plan.net, state, tap_all);
-    REQUIRE(plan.net.n_taps < DET_MAX_TAPS || !tap_all, "%d tensors are too many to tap", plan.net.n_tensors);
-    det_tensor_id last = plan.net.n_tensors - 1;
+    REQUIRE(plan.net.n_tensors <= DET_MAX_TAPS, "%d tensors are too many to tap", plan.net.n_tensors);
     REQUIRE(det_plan_complete(&plan, &options) == DET_OK, "%s", det_last_error());
+    det_tensor_id last = plan.net.taps[plan.net.n_taps - 1].tensor;
     det_frame frame = {.n = 1};
     uint64_t values = random_from("inputs");
     int n_steps = plan.n_steps;
@@ -169,6 +187,8 @@ static void test_fusing(void) {
         memory_weights_add(&m, det_name("conv%d.weight", i).text, (int64_t[]){CHANNELS, CHANNELS, 3, 3}, 4, -0.3f, 0.3f);
         memory_weights_add(&m, det_name("conv%d.bias", i).text, (int64_t[]){CHANNELS}, 1, -1, 1);
     }
+    memory_weights_add(&m, "wide.weight", (int64_t[]){CHANNELS, 2 * CHANNELS, 1, 1}, 4, -0.5f, 0.5f);
+    memory_weights_add(&m, "wide.bias", (int64_t[]){CHANNELS}, 1, -1, 1);
     det_context_options options = {.struct_size = sizeof options, .n_threads = 1};
     det_device *device;
     REQUIRE(det_cpu_backend.open(&options, &device) == DET_OK, "%s", det_last_error());
@@ -188,7 +208,7 @@ static void test_fusing(void) {
         }
         CHECK_MSG(n == n_plain && worst <= 1e-5 * largest, "network %d: fused differs by %g of %g", round, worst, largest);
     }
-    CHECK_MSG(n_saved > 250, "fusing saved %d steps only: the networks have nothing to join", n_saved);
+    CHECK_MSG(n_saved > 200, "fusing saved %d steps only: the networks have nothing to join", n_saved);
     det_cpu_backend.close(device);
     memory_weights_close(&m);
 }

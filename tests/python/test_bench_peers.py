@@ -1,0 +1,237 @@
+"""The benchmark's arithmetic, tables and decoding; nothing is timed, and no peer is needed."""
+
+import json
+import tempfile
+import unittest
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, List
+
+import numpy as np
+import support  # noqa: F401  puts libdetect on the path
+
+from libdetect import bench_boxes, bench_peers, bench_report
+
+
+def summary(*blocks: List[float]) -> Dict[str, Any]:
+    return bench_report.summary(blocks)
+
+
+def row(name: str = "net", threads: int = 1, **network: List[List[float]]) -> Dict[str, Any]:
+    """A row of results in which everything takes as long as the network."""
+    times = {
+        peer.replace("_", "-"): {part: bench_report.summary(blocks) for part in ("before", "network", "after", "total")}
+        for peer, blocks in network.items()
+    }
+    agreed = {peer: 9 for peer in times if peer != "libdetect"}
+    return {
+        "network": name, "threads": threads, "input": [640, 640], "macs": 4e9, "boxes": 10, "agreed": agreed,
+        "absent": {}, "others": 0.25, "times": times,
+    }  # fmt: skip
+
+
+def result(*rows: Dict[str, Any]) -> Dict[str, Any]:
+    cpu = {"model": "A CPU", "family": "6/1/2", "cores": 2, "usable": 1, "flags": ["avx2"], "virtual": True}
+    environment = {
+        "date": "2030-01-02 03:04 UTC", "cpu": cpu, "kernel": "6.1", "python": "3.11", "libdetect": "0.1.0",
+        "packages": {"ncnn": "1.0"}, "export": {"seed": 1, "versions": {"torch": "2.0", "onnx": None}},
+        "load": 0.125, "openmp": {},
+    }  # fmt: skip
+    return {"environment": environment, "plan": {"repeats": 2, "seconds": 0.5, "least": 3}, "rows": list(rows)}
+
+
+class Arithmetic(unittest.TestCase):
+    def test_quantile(self) -> None:
+        self.assertEqual(bench_report.quantile([3.0], 0.9), 3.0)
+        self.assertEqual(bench_report.quantile([4.0, 1.0, 2.0, 3.0], 0.5), 2.5)
+        self.assertEqual(bench_report.quantile([5, 1, 3], 0.5), 3)
+        self.assertEqual(bench_report.quantile(range(11), 0.1), 1)
+        self.assertEqual(bench_report.quantile(range(11), 1.0), 10)
+        values = np.random.default_rng(0).random(37)
+        for part in (0.0, 0.1, 0.37, 0.5, 0.9, 1.0):
+            self.assertAlmostEqual(bench_report.quantile(values, part), float(np.quantile(values, part)), places=12)
+        with self.assertRaises(ValueError):
+            bench_report.quantile([], 0.5)
+
+    def test_summary(self) -> None:
+        found = summary([1.0, 2.0, 9.0], [3.0, 4.0])
+        self.assertEqual((found["n"], found["min"], found["median"]), (5, 1.0, 3.0))
+        self.assertEqual(found["blocks"], [2.0, 3.5])
+        self.assertEqual((found["p10"], found["p90"]), (1.4, 7.0))
+
+    def test_ratio_pairs_the_blocks(self) -> None:
+        # The machine slows down to half for one block: the ratio must not notice.
+        found = bench_report.ratio(summary([3.0], [6.0], [3.0]), summary([2.0], [4.0], [2.0]))
+        self.assertEqual(found, {"median": 1.5, "low": 1.5, "high": 1.5})
+        found = bench_report.ratio(summary([1.0], [2.0], [4.0]), summary([2.0], [2.0], [2.0]))
+        self.assertEqual(found, {"median": 1.0, "low": 0.5, "high": 2.0})
+
+
+class Report(unittest.TestCase):
+    def test_tables(self) -> None:
+        text = bench_report.render(
+            [
+                result(
+                    row("big", 2, libdetect=[[100.0, 200.0]], ncnn=[[300.0]]),
+                    row("small", 1, libdetect=[[2.0], [4.0]], ncnn=[[3.0], [6.0]], openvino=[[1.0], [2.0]]),
+                )
+            ]
+        )
+        self.assertIn("### A CPU\n", text)
+        self.assertIn("1 of 2 cores usable, a virtual machine", text)
+        self.assertIn("libdetect 0.1.0, Python 3.11, ncnn 1.0", text)
+        self.assertIn("exported with torch 2.0; seed 1", text)
+        self.assertIn(
+            "2 blocks of 0.5 s and at least 3 pictures for each library; load average before the start 0.12", text
+        )
+        self.assertIn("| network | threads | libdetect | ncnn | openvino |", text)
+        self.assertIn("| small | 1 | 3.0 (2.2-3.8) | 4.5 (3.3-5.7) | 1.5 (1.1-1.9) |", text)
+        self.assertIn("| big | 2 | 150 (110-190) | 300 (300-300) |  |", text)
+        ratios = "1.50 (1.50-1.50) | 0.50 (0.50-0.50)"
+        self.assertIn(f"| small | 1 | {ratios} | {ratios} |", text)
+        self.assertIn("| big | 2 | 2.00 (2.00-2.00) |  | 2.00 (2.00-2.00) |  |", text)
+        self.assertIn("| small | 1 | 640x640 | 4.00 | 1333.3 | 9 of 10 | 2-2 | 0.25 |", text)
+        self.assertLess(text.index("| small | 1 |"), text.index("| big | 2 |"))
+        for table in (line for line in text.splitlines() if line.startswith("|")):
+            self.assertTrue(table.endswith("|"))
+
+    def test_line(self) -> None:
+        line = bench_report.line(row("net", 2, libdetect=[[2.0]], ncnn=[[3.0]]))
+        self.assertIn("2 threads", line)
+        self.assertIn("ncnn 3.0 / 3.0 (x1.50 / x1.50)", line)
+
+    def test_into_a_document(self) -> None:
+        page = f"before\n{bench_report.BEGIN}\nold\n{bench_report.END}\nafter\n"
+        self.assertEqual(
+            bench_report.insert(page, "new"), f"before\n{bench_report.BEGIN}\n\nnew\n{bench_report.END}\nafter\n"
+        )
+        for broken in ("", bench_report.BEGIN, f"{bench_report.END}{bench_report.BEGIN}"):
+            with self.assertRaises(ValueError):
+                bench_report.insert(broken, "new")
+        with tempfile.TemporaryDirectory() as folder:
+            results, document = Path(folder, "r.json"), Path(folder, "d.md")
+            results.write_text(json.dumps(result(row(libdetect=[[1.0]], ncnn=[[2.0]]))), encoding="utf-8")
+            document.write_text(page, encoding="utf-8")
+            self.assertEqual(bench_report.main([str(results), "--into", str(document)]), 0)
+            text = document.read_text(encoding="utf-8")
+            self.assertTrue(text.startswith("before\n") and text.endswith("after\n") and "| net | 1 |" in text)
+            with redirect_stdout(StringIO()) as out:
+                self.assertEqual(bench_report.main([str(results)]), 0)
+            self.assertIn("| net | 1 |", out.getvalue())
+
+    def test_the_document_shows_the_committed_results(self) -> None:
+        docs = support.ROOT / "docs"
+        text = (docs / "performance.md").read_text(encoding="utf-8")
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "results").glob("*.json"))]
+        self.assertEqual(text, bench_report.insert(text, bench_report.render(found)))
+
+
+class Agreement(unittest.TestCase):
+    def test_counts_boxes_that_both_have(self) -> None:
+        boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 40], [50, 50, 60, 60]], np.float32)
+        ours = bench_boxes.Found(boxes, np.array([0.9, 0.8, 0.7]), np.array([0, 1, 1]))
+        self.assertEqual(bench_peers.agreement(ours, ours), 3)
+        moved = bench_boxes.Found(boxes + [[0.1] * 4, [5.0] * 4, [0] * 4], ours.scores, ours.classes)
+        self.assertEqual(bench_peers.agreement(ours, moved), 2)
+        self.assertEqual(bench_peers.agreement(ours, bench_boxes.Found(boxes, ours.scores - 0.02, ours.classes)), 0)
+        self.assertEqual(bench_peers.agreement(ours, bench_boxes.Found(boxes, ours.scores, 1 - ours.classes)), 0)
+        none = bench_boxes.Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+        self.assertEqual((bench_peers.agreement(ours, none), bench_peers.agreement(none, ours)), (0, 0))
+
+
+class Decoding(unittest.TestCase):
+    """The peers' decoding, on maps in which one prior passes."""
+
+    def heads(self, *channels: int, fill: float = -9.0) -> List[Any]:
+        return [np.full((c, 64 // stride, 64 // stride), fill, np.float32) for stride in (8, 16, 32) for c in channels]
+
+    def info(self, family: str, **other: Any) -> SimpleNamespace:
+        return SimpleNamespace(**{"family": family, "score_threshold": 0.5, "multi_label": False, **other})
+
+    def test_faces(self) -> None:
+        heads = self.heads(2, 8, 20)
+        heads[3][1, 2, 3] = 2.0  # stride 16, second anchor, row 2, column 3
+        heads[4][4:, 2, 3] = [0.5, 1.0, 1.5, 2.0]
+        expected = [[48 - 8, 32 - 16, 48 + 24, 32 + 32]]
+        boxes, scores, classes = bench_boxes.decode(heads, self.info("damofd"), (64, 64))
+        np.testing.assert_allclose(boxes, expected)
+        np.testing.assert_allclose(scores, [1 / (1 + np.exp(-2.0))], rtol=1e-6)
+        self.assertEqual(classes.tolist(), [0])
+        flat = [
+            head.reshape(2, -1, *head.shape[1:]).transpose(2, 3, 0, 1).reshape(-1, head.shape[0] // 2) for head in heads
+        ]
+        for level in range(3):
+            flat[3 * level] = bench_boxes.sigmoid(flat[3 * level])
+        by_kind = [flat[3 * level + kind] for kind in range(3) for level in range(3)]
+        boxes, flat_scores, _ = bench_boxes.decode(by_kind, self.info("scrfd"), (64, 64))
+        np.testing.assert_allclose(boxes, expected)
+        np.testing.assert_allclose(flat_scores, scores)
+
+    def test_distributions(self) -> None:
+        for family, bins, offset in (("yolov8", 16, 0.5), ("damo-yolo", 8, 0.0)):
+            heads = self.heads(4 * bins, 3, fill=-50.0)
+            heads[1][[0, 2], 1, 4] = [1.0, 3.0]
+            sides = heads[0].reshape(4, bins, 8, 8)
+            for side, peak in enumerate((1, 2, 3, 4)):
+                sides[side, peak, 1, 4] = 0.0
+            centre = (4 + offset) * 8, (1 + offset) * 8
+            expected = [centre[0] - 8, centre[1] - 16, centre[0] + 24, centre[1] + 32]
+            boxes, scores, classes = bench_boxes.decode(heads, self.info(family), (64, 64))
+            np.testing.assert_allclose(boxes, [expected], rtol=1e-5)
+            self.assertEqual(classes.tolist(), [2])
+            np.testing.assert_allclose(scores, bench_boxes.sigmoid(np.float32([3.0])), rtol=1e-6)
+            _, _, classes = bench_boxes.decode(heads, self.info(family, multi_label=True), (64, 64))
+            self.assertEqual(sorted(classes.tolist()), [0, 2])
+
+    def test_anchors(self) -> None:
+        heads = self.heads(3 * 7)
+        cell = heads[2].reshape(3, 7, 2, 2)[1, :, 1, 0]  # stride 32, second anchor: 156 x 198
+        cell[:] = [0, 0, 0, 0, 5, -5, 5]
+        boxes, scores, classes = bench_boxes.decode(heads, self.info("yolov5"), (64, 64))
+        np.testing.assert_allclose(boxes, [[16 - 78, 48 - 99, 16 + 78, 48 + 99]], rtol=1e-5)
+        self.assertEqual(classes.tolist(), [1])
+        np.testing.assert_allclose(scores, bench_boxes.sigmoid(np.float32([5.0])) ** 2, rtol=1e-5)
+
+    def test_nothing_passes(self) -> None:
+        for family, channels in (("damofd", (2, 8, 20)), ("yolov8", (64, 3)), ("yolov5", (21,))):
+            boxes, scores, _ = bench_boxes.decode(self.heads(*channels), self.info(family), (64, 64))
+            self.assertEqual((boxes.shape, scores.shape), ((0, 4), (0,)))
+
+
+class Command(unittest.TestCase):
+    def test_pictures(self) -> None:
+        first, second = bench_boxes.pictures(2)
+        self.assertEqual((first.shape, first.dtype), ((720, 1280, 3), np.uint8))
+        self.assertGreater(first.std(), 40)
+        self.assertTrue((first != second).any())
+        np.testing.assert_array_equal(bench_boxes.pictures(1)[0], first)
+
+    def test_block_and_turns(self) -> None:
+        calls: List[str] = []
+
+        class Fake(bench_peers.Peer):
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def detect(self, picture: Any) -> Any:  # noqa: ARG002
+                calls.append(self.name)
+                return None, bench_peers.Times(1.0, 2.0, 3.0, 6.0)
+
+        plan = bench_peers.Plan(repeats=2, seconds=0.0, least=2, settle=0.0)
+        found = bench_peers.measure({"a": Fake("a"), "b": Fake("b")}, [0, 1, 2], plan)
+        self.assertEqual("".join(calls), "aaabbb" + "aaaabbbb" + "bbbbaaaa")
+        self.assertEqual(found["b"]["network"]["blocks"], [2.0, 2.0])
+        self.assertEqual((found["a"]["total"]["n"], found["a"]["total"]["median"]), (4, 6.0))
+
+    def test_arguments(self) -> None:
+        given = bench_peers._parser().parse_args(["--models", "m", "--peers", "openvino,ncnn", "--threads", "1,2"])
+        self.assertEqual((given.peers, given.threads), (["openvino", "ncnn"], [1, 2]))
+        for wrong in (["--peers", "tensorflow"], ["--threads", "one"], []):
+            with self.assertRaises(SystemExit), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                bench_peers._parser().parse_args((["--models", "m"] if wrong else []) + wrong)
+
+
+if __name__ == "__main__":
+    unittest.main()
