@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,17 @@ int det_cpu_bands(const det_device *device, int n_rows) {
 int det_cpu_band_begin(int n_rows, int n_bands, int band) {
     int size = (n_rows + n_bands - 1) / n_bands;
     return DET_MIN(n_rows, band * size);
+}
+
+void *det_cpu_alloc_large(size_t n_bytes) {
+    void *memory = det_alloc(n_bytes);
+#ifdef MADV_HUGEPAGE
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)memory + page - 1) / page * page, end = ((uintptr_t)memory + n_bytes) / page * page;
+    if (memory && end > begin)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a hint: that it may fail is no matter */
+#endif
+    return memory;
 }
 
 void det_cpu_free_state(det_device *device, void *state) {
@@ -114,7 +126,7 @@ static const char *cpu_name(const det_device *device) {
 
 static det_status allocate_cpu(det_device *device, size_t n_bytes, void **memory) {
     (void)device;
-    *memory = det_alloc(n_bytes);
+    *memory = det_cpu_alloc_large(n_bytes);
     return *memory ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
 }
 

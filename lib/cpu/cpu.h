@@ -31,6 +31,10 @@ void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame 
 int det_cpu_bands(const det_device *device, int n_rows);
 int det_cpu_band_begin(int n_rows, int n_bands, int band);
 
+/* Memory that is walked through at every run: the kernel is asked for huge pages, of which a large network touches a few
+ * instead of thousands. det_free gives it back. */
+void *det_cpu_alloc_large(size_t n_bytes);
+
 /* The release of kernels whose state is one block of memory. */
 void det_cpu_free_state(det_device *device, void *state);
 

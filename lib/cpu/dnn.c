@@ -1,5 +1,6 @@
 #include "dnn.h"
 
+#include "cpu.h"
 #include "guard.h"
 
 #include <dlfcn.h>
@@ -179,7 +180,7 @@ static det_status pack_weights(det_dnn *dnn, const det_dnn_conv_shape *s, const 
         return DET_ERROR_OUT_OF_MEMORY;
     packed->n_references = 1;
     packed->n_bytes = dnnl_memory_desc_get_size(wanted);
-    packed->values = det_alloc(packed->n_bytes);
+    packed->values = det_cpu_alloc_large(packed->n_bytes);
     det_status status = packed->values ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
     md plain = {0};
     if (status == DET_OK) {
