@@ -86,6 +86,7 @@ static void fuse_concat(fuser *f, det_node *node) {
         det_node *producer = producer_of(f, node->inputs[i]);
         if (can_write_into(producer)) {
             producer->into = node->output;
+            producer->only_into = f->n_uses[node->inputs[i]] == 1;
             producer->into_begin = node->u.concat_begins[i];
         } else {
             node->inputs[n] = node->inputs[i];

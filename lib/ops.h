@@ -84,6 +84,7 @@ typedef struct det_node {
     det_tensor_id output;
     det_tensor_id into; /* a concatenation that gets the output, too, at channel into_begin; or DET_NO_TENSOR */
     int into_begin;
+    bool only_into; /* nobody reads the output itself: a kernel need not write it */
     union {
         det_conv_params conv;
         det_group_norm_params group_norm;

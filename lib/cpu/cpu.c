@@ -40,7 +40,7 @@ void det_cpu_free_state(det_device *device, void *state) {
 }
 
 void det_cpu_write_into(const det_step *step, int picture, int begin, int end) {
-    if (!step->into)
+    if (!step->into || (step->node->only_into && step->node->op == DET_OP_UPSAMPLE)) /* which wrote there itself */
         return;
     det_shape from = step->output_shape, to = step->into_shape;
     size_t first = (size_t)begin * from.w, n = (size_t)(end - begin) * from.w, n_bytes = (size_t)from.c * sizeof(float);

@@ -114,14 +114,18 @@ static void avg_pool_rows(const det_rows_call *call, int picture, int begin, int
 
 /* ------------------------------------------------------------------------------------------------------ movement */
 
+/* Straight into a concatenation when nobody else reads the result. */
 static void upsample_rows(const det_rows_call *call, int picture, int begin, int end) {
-    det_shape out = call->step->output_shape;
-    size_t c = (size_t)out.c;
+    const det_step *step = call->step;
+    bool direct = step->node->only_into;
+    det_shape out = direct ? step->into_shape : step->output_shape;
+    float *first = direct ? (float *)step->into + step->node->into_begin : step->output;
+    size_t c = (size_t)step->output_shape.c, stride = (size_t)out.c;
     for (int i = begin; i < end; i++) {
         const float *x = input_row(call, 0, picture, i / 2);
-        float *y = output_row(call, picture, i);
+        float *y = det_cpu_picture(first, out, picture) + (size_t)i * out.w * stride;
         for (int j = 0; j < out.w; j++)
-            memcpy(y + j * c, x + (size_t)(j / 2) * c, c * sizeof *y);
+            memcpy(y + j * stride, x + (size_t)(j / 2) * c, c * sizeof *y);
     }
 }
 

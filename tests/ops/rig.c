@@ -200,6 +200,18 @@ void rig_copy_inputs(rig *one, const rig *all, int index) {
     }
 }
 
+/* An upsampling that only a concatenation reads writes there alone: its output is fetched from there. */
+static void fetch_output(rig *r) {
+    const det_step *step = r->step;
+    if (!step->into || !step->node->only_into || step->node->op != DET_OP_UPSAMPLE)
+        return;
+    det_shape s = step->output_shape;
+    const float *from = (const float *)step->into + step->node->into_begin;
+    float *to = step->output;
+    for (size_t i = 0; i < (size_t)s.n * s.h * s.w; i++)
+        memcpy(to + i * s.c, from + i * step->into_shape.c, (size_t)s.c * sizeof(float));
+}
+
 det_status rig_run(rig *r, int n) {
     const det_node *node = r->step->node;
     det_frame frame = {r->images + r->first_picture, n, r->placements + r->first_picture, &r->output, &r->limits};
@@ -209,7 +221,9 @@ det_status rig_run(rig *r, int n) {
     memset(start_of(&r->objects), FILL, r->objects.n_bytes);
     for (int i = 0; i < node->n_inputs; i++)
         memcpy(r->step->inputs[i], r->inputs[i], r->tensors[node->inputs[i]].n_bytes);
-    return det_plan_run_step(&r->plan, (int)(r->step - r->plan.steps), &frame, NULL);
+    det_status status = det_plan_run_step(&r->plan, (int)(r->step - r->plan.steps), &frame, NULL);
+    fetch_output(r);
+    return status;
 }
 
 det_step rig_question(const rig *r) {
