@@ -50,7 +50,8 @@ struct op_row {
     det_act act, post_act;
     bool residual, no_bias;
     bool residual_kept; /* the residual is needed later, so the result may not be written over it */
-    bool concatenated;  /* the result is wanted in a concatenation, too */
+    bool concatenated;  /* the result is wanted in a concatenation ... */
+    bool result_kept;   /* ... and by itself */
 
     int n_classes, n_anchors, n_bins, n_landmarks, max_candidates, max_objects;
     bool scaled, multi_label, class_agnostic, cut;

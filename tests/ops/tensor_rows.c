@@ -28,6 +28,8 @@ static double tensor_error(const rig *r) {
 static void finish(rig *r, const op_row *row, det_tensor_id y, det_act act) {
     det_net *net = rig_net(r);
     y = det_activation(net, y, act);
+    if (row->result_kept)
+        det_net_tap(net, "result", y);
     if (row->concatenated) {
         det_shape s = net->tensors[y].shape;
         det_concat(net, (det_tensor_id[]){rig_input(r, s.h, s.w, 3), y}, 2);
@@ -220,6 +222,8 @@ const op_row tensor_rows[] = {
     UPSAMPLE("odd sides", .h = 5, .w = 7, .c = 3),
     UPSAMPLE("one channel", .h = 9, .w = 3, .c = 1),
     UPSAMPLE("concatenated", .h = 5, .w = 7, .c = 24, .concatenated = true),
+    UPSAMPLE("concatenated and kept", .h = 4, .w = 3, .c = 17, .concatenated = true, .result_kept = true),
+    CONV("concatenated and kept", .h = 7, .w = 9, .c = 3, .c_out = 24, .k = 3, .concatenated = true, .result_kept = true),
 
     MAX_POOL("2x2", .h = 8, .w = 6, .c = 17, .k = 2, .stride = 2),
     MAX_POOL("2x2 of odd sides", .h = 9, .w = 7, .c = 24, .k = 2, .stride = 2),

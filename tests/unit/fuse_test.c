@@ -1,7 +1,7 @@
 /* The rewrites: each happens exactly where it may. A case emits a few nodes; what fusing leaves is written as text and
  * compared. "2:conv2d(1,0)relu+silu" is node 2, a convolution of node 1 with ReLU, to which node 0 is added, then
- * SiLU; "+=" when the result is written over node 0's. "{1@0 2@4}" is a concatenation to which node 1 writes from
- * channel 0 and node 2 from channel 4. */
+ * SiLU; "+=" when the result is written over node 0's. "{1@0! 2@4}" is a concatenation to which node 1 writes from
+ * channel 0, and which alone reads it, and node 2 from channel 4. */
 #include "check.h"
 #include "fuse.h"
 #include "memory_weights.h"
@@ -283,14 +283,14 @@ static const fuse_case cases[] = {
     {"later conv + upsampled", add_upsampled_to_later_conv, "0:preprocess() 1:max_pool(0) 2:upsample(1) 3:conv2d(0,2)+"},
     {"upsampled of two readers", add_upsampled_of_two_readers, "0:preprocess() 1:max_pool(0) 2:upsample(1) 3:add(0,2) 4:activation(2)relu"},
     {"upsampled and tapped", add_upsampled_tapped, "0:preprocess() 1:max_pool(0) 2:upsample(1) 3:add(0,2)"},
-    {"concatenated convolutions", concat_of_convs, "0:preprocess() 1:conv2d(0) 2:conv2d(0)relu 3:conv2d({1@0 2@4})"},
-    {"concatenation with an input", concat_with_input, "0:preprocess() 1:conv2d(0) 2:concat(0)@0 3:conv2d({1@4 2})"},
-    {"concatenation with GroupNorm", concat_with_norm, "0:preprocess() 1:max_pool(0) 2:group_norm(0) 3:concat(2)@4 4:conv2d({1@0 3})"},
+    {"concatenated convolutions", concat_of_convs, "0:preprocess() 1:conv2d(0) 2:conv2d(0)relu 3:conv2d({1@0! 2@4!})"},
+    {"concatenation with an input", concat_with_input, "0:preprocess() 1:conv2d(0) 2:concat(0)@0 3:conv2d({1@4! 2})"},
+    {"concatenation with GroupNorm", concat_with_norm, "0:preprocess() 1:max_pool(0) 2:group_norm(0) 3:concat(2)@4 4:conv2d({1@0! 3})"},
     {"concatenation of one twice", concat_of_one_twice, "0:preprocess() 1:conv2d(0) 2:concat(1)@4 3:conv2d({1@0 2})"},
     {"two concatenations of one", concat_twice_of_one,
      "0:preprocess() 1:conv2d(0) 2:conv2d(0) 3:conv2d({1@0 2@4}) 4:concat(2,1)@0@4 5:conv2d(4)"},
-    {"concatenation of what is read, too", concat_of_read, "0:preprocess() 1:conv2d(0) 2:conv2d(1) 3:conv2d({1@0 2@4})"},
-    {"concatenation of what is tapped", concat_of_tapped, "0:preprocess() 1:conv2d(0) 2:conv2d(1) 3:conv2d({1@0 2@4})"},
+    {"concatenation of what is read, too", concat_of_read, "0:preprocess() 1:conv2d(0) 2:conv2d(1) 3:conv2d({1@0 2@4!})"},
+    {"concatenation of what is tapped", concat_of_tapped, "0:preprocess() 1:conv2d(0) 2:conv2d(1) 3:conv2d({1@0 2@4!})"},
     {"residual block, not in place", residual_block, "0:preprocess() 1:conv2d(0)relu 2:conv2d(1,0)+relu"},
 };
 
@@ -302,7 +302,7 @@ static const fuse_case in_place_cases[] = {
     {"residual whose sum is tapped", residual_result_tapped, "0:preprocess() 1:conv2d(0)relu 2:conv2d(1,0)+="},
     {"residual that is the input", add_to_conv, "0:preprocess() 1:conv2d(0,0)+"},
     {"residual blocks in place", residual_chain, "0:preprocess() 1:conv2d(0)relu 2:conv2d(1,0)+=relu 3:conv2d(2)relu 4:conv2d(3,2)+=relu"},
-    {"residual in a concatenation", residual_in_concat, "0:preprocess() 1:conv2d(0) 2:conv2d(1,1)+ 3:conv2d({1@0 2@4})"},
+    {"residual in a concatenation", residual_in_concat, "0:preprocess() 1:conv2d(0) 2:conv2d(1,1)+ 3:conv2d({1@0 2@4!})"},
 };
 
 /* ------------------------------------------------------------------------------------------------ nodes -> text */
@@ -339,7 +339,7 @@ static void describe_input(const det_net *net, det_tensor_id x, int reader, text
     for (int i = 0; i < reader; i++) {
         maker = net->nodes[i].output == x ? i : maker;
         if (net->nodes[i].into == x)
-            text_add(t, "%s%d@%d", n_writers++ ? " " : "{", i, net->nodes[i].into_begin);
+            text_add(t, "%s%d@%d%s", n_writers++ ? " " : "{", i, net->nodes[i].into_begin, net->nodes[i].only_into ? "!" : "");
     }
     CHECK_MSG(maker >= 0 || n_writers > 0, "an input of node %d is not made before it", reader);
     if (maker >= 0)
