@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Tests of the training code: python3 -m unittest training/tests/test_training.py (or run this file).
+
+They skip themselves where PyTorch or OpenCV is missing.  The comparison with the authors' reference outputs needs
+DET_GOLDEN, the folder of golden/README.md.
+"""
+import importlib.util
+import json
+import math
+import os
+import struct
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+try:
+    import cv2
+    import numpy as np
+    import torch
+except ImportError as error:
+    raise unittest.SkipTest("training needs PyTorch, numpy and OpenCV: %s" % error)
+
+import assign
+import augment
+import data
+import evaluate
+import losses
+import network
+import portraits
+import scenes
+import train
+
+GOLDEN = os.environ.get("DET_GOLDEN", "")
+
+
+def read_safetensors(path):
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        body = f.read()
+    header.pop("__metadata__", None)
+    return {k: torch.from_numpy(np.frombuffer(body[v["data_offsets"][0]:v["data_offsets"][1]], np.float32).reshape(v["shape"]).copy())
+            for k, v in header.items()}
+
+
+@unittest.skipUnless(os.path.isdir(GOLDEN), "DET_GOLDEN names no folder")
+class Parity(unittest.TestCase):
+    def test_every_variant_matches_the_authors_outputs(self):
+        spec = importlib.util.spec_from_file_location("synth", os.path.join(GOLDEN, "synth.py"))
+        synth = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(synth)
+        for variant in [v + suffix for v in network.VARIANTS for suffix in ("", "-kps")]:
+            folder = os.path.join(GOLDEN, "damofd-" + variant)
+            if not os.path.isdir(folder):
+                continue
+            with self.subTest(variant), open(os.path.join(folder, "manifest.json"), encoding="utf-8") as f:
+                manifest = json.load(f)
+                state = {t["name"]: torch.from_numpy(synth.tensor(t["name"], t["shape"], t["role"], manifest["seed"],
+                                                                  t.get("gain", 1.0), t.get("value")))
+                         for t in manifest["tensors"]}
+                model = network.DamoFD(variant).eval()
+                self.assertEqual(set(state), {k for k in model.state_dict() if "num_batches" not in k})
+                model.load_state_dict(state, strict=False)
+                reference = read_safetensors(os.path.join(folder, "reference.safetensors"))
+                with torch.no_grad():
+                    logits, distances, offsets = model(reference["input"])
+                points, strides = network.priors(*reference["input"].shape[2:])
+                boxes, keypoints = network.decode(points, strides, distances, offsets)
+                self.close(torch.sigmoid(logits)[..., None], reference["scores"])
+                self.close(boxes, reference["boxes"])
+                if keypoints is not None:
+                    self.close(keypoints, reference["keypoints"])
+
+    def close(self, got, wanted):
+        self.assertEqual(got.shape, wanted.shape)
+        self.assertLess(float((got - wanted).abs().max() / wanted.abs().max()), 1e-5)
+
+
+class Network(unittest.TestCase):
+    def test_parameters_are_as_many_as_published(self):
+        counts = {"0.5g": 258189, "0.5g-kps": 269729, "2.5g": 442741, "2.5g-kps": 454281, "10g": 1269325, "10g-kps": 1283745}
+        for variant, count in counts.items():
+            self.assertEqual(sum(p.numel() for p in network.DamoFD(variant).parameters()), count, variant)
+
+    def test_unknown_variant(self):
+        for name in ("3g", "2.5g-points", ""):
+            with self.assertRaises(ValueError):
+                network.DamoFD(name)
+
+    def test_priors_agree_with_the_assignment(self):
+        points, strides = network.priors(64, 96)
+        other, _, other_strides, _ = assign.anchors(64, 96)
+        self.assertTrue(np.array_equal(points.numpy(), other) and np.array_equal(strides.numpy(), other_strides))
+
+    def test_published_prefixes_are_taken_off(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "x.pth")
+            torch.save({"state_dict": {"detector.module.a": torch.ones(1), "detector.b": torch.ones(1), "c": torch.ones(1)}}, path)
+            self.assertEqual(set(network.load_checkpoint(path)), {"a", "b", "c"})
+
+
+class Geometry(unittest.TestCase):
+    def setUp(self):
+        self.faces = augment.Faces(np.float32([[30, 40, 50, 64]]), np.float32([[[35, 48], [45, 48], [40, 53], [36, 58], [44, 58]]]))
+
+    def test_mirror_exchanges_left_and_right(self):
+        m = augment.affine(source=(50, 50), target=(50, 50), mirror=True)
+        out = augment.transform_faces(m, self.faces, True)
+        np.testing.assert_allclose(out.keypoints[0], [[55, 48], [65, 48], [60, 53], [56, 58], [64, 58]], atol=1e-4)
+        np.testing.assert_allclose(out.boxes[0], [50, 40, 70, 64], atol=0.2)
+
+    def test_a_turned_box_is_that_of_the_turned_ellipse(self):
+        m = augment.affine(degrees=45, source=(40, 52), target=(40, 52))
+        box = augment.transform_boxes(m, self.faces.boxes)[0]
+        half = math.sqrt((10 ** 2 + 12 ** 2) / 2)
+        np.testing.assert_allclose(box, [40 - half, 52 - half, 40 + half, 52 + half], atol=0.2)
+
+    def test_pixels_move_with_the_points(self):
+        rng = np.random.default_rng(0)
+        for sharp in (False, True):
+            for _ in range(8):
+                image = np.zeros((200, 240, 3), np.uint8)
+                at = rng.uniform(60, 140, 2)
+                cv2.circle(image, tuple(int(v * 16 - 8) for v in at), 12 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
+                m = augment.affine(rng.uniform(0.4, 2.0), rng.uniform(-40, 40), (100, 100), (100, 100), rng.random() < 0.5, rng.uniform(0.9, 1.1))
+                out = augment.warp(image, m, 200, 200, sharp=sharp)[..., 0].astype(float)
+                y, x = np.mgrid[:200, :200] + 0.5
+                found = np.array([(x * out).sum(), (y * out).sum()]) / out.sum()
+                np.testing.assert_allclose(found, augment.transform_points(m, at[None])[0], atol=0.35)
+
+    def test_faces_outside_and_small_ones(self):
+        boxes = np.float32([[-9, 0, 11, 20], [-30, 0, 10, 20], [-30, 0, -10, 20], [50, 50, 55, 55]])
+        out = augment.clip_faces(augment.Faces(boxes), 100, 100)
+        np.testing.assert_allclose(out.boxes, [[0, 0, 11, 20]])
+        np.testing.assert_allclose(out.ignore, [[0, 0, 10, 20], [50, 50, 55, 55]])
+
+    def test_loose_boxes_shrink(self):
+        p = data.Picture({"image": "a", "set": "mik1i", "boxes": [[0, 0, 100, 100]]})
+        data.tighten([p], None)
+        self.assertAlmostEqual(float(data.sizes(p.boxes)[0]), 100 / math.sqrt(data.LOOSE["mik1i"]), places=3)
+        self.assertLess(p.box_weights[0], 1)
+
+    def test_split_keeps_neighbours_together(self):
+        pictures = [data.Picture({"image": "%s_%03d" % (s, i), "set": s, "boxes": []}) for s in "ab" for i in range(50)]
+        train_part, held_out = data.split(pictures, 0.1)
+        self.assertEqual([p.name for p in held_out], ["%s_%03d" % (s, i) for s in "ab" for i in range(45, 50)])
+        self.assertEqual(len(train_part), 90)
+
+
+class Assignment(unittest.TestCase):
+    def test_every_face_has_a_prior_and_large_ones_the_coarse_levels(self):
+        boxes = np.float32([[10, 10, 18, 19], [60, 60, 84, 90], [100, 20, 300, 270]])
+        index = assign.assign(boxes, np.zeros((0, 4), np.float32), 320, 320)
+        _, _, strides, _ = assign.anchors(320, 320)
+        for i, stride in enumerate((8, 8, 32)):
+            self.assertTrue((index == i).any())
+            self.assertEqual(set(strides[index == i]), {stride})
+        self.assertEqual(index.min(), assign.BACKGROUND)
+
+    def test_ignored_regions(self):
+        index = assign.assign(np.zeros((0, 4), np.float32), np.float32([[32, 32, 64, 64]]), 128, 128)
+        points, _, strides, _ = assign.anchors(128, 128)
+        inside = ((points >= 32) & (points <= 64)).all(1)
+        self.assertTrue((index[inside] == assign.IGNORED).all())
+        self.assertEqual((index[(points > 90).all(1)]).max(), assign.BACKGROUND)
+
+
+class Losses(unittest.TestCase):
+    def test_iou_and_diou_by_hand(self):
+        a, b = torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 1, 3, 3]])
+        iou, diou = losses.iou_and_diou(a, b)
+        self.assertAlmostEqual(float(iou), 1 / 7, places=6)
+        self.assertAlmostEqual(float(diou), 1 / 7 - 2 / 18, places=6)
+
+    def test_quality_focal_by_hand(self):
+        value = losses.quality_focal(torch.tensor([0.0, 0.0]), torch.tensor([0.5, 0.0]))
+        np.testing.assert_allclose(value.numpy(), [0.0, 0.25 * math.log(2)], rtol=1e-5)
+
+    def perfect(self):
+        """Outputs that decode to exactly the one face of the targets at its priors."""
+        box, points5 = np.float32([[20, 20, 52, 56]]), np.float32([[[28, 32], [44, 32], [36, 40], [30, 48], [42, 48]]])
+        index = torch.from_numpy(assign.assign(box, np.zeros((0, 4), np.float32), 96, 96))[None]
+        points, strides = network.priors(96, 96)
+        distances = torch.cat([points - torch.tensor(box[:, :2]), torch.tensor(box[:, 2:]) - points], 1) / strides[:, None]
+        offsets = (torch.tensor(points5) - points[:, None]) / strides[:, None, None]
+        logits = torch.where(index[0] >= 0, torch.tensor(20.0), torch.tensor(-20.0))
+        targets = index, torch.tensor(box)[None], torch.tensor(points5)[None], torch.ones(1, 1)
+        return [logits[None], distances[None], offsets[None]], points, strides, targets
+
+    def test_a_perfect_answer_costs_nothing(self):
+        for value in losses.detection_loss(*self.perfect()):
+            self.assertAlmostEqual(float(value), 0, places=5)
+
+    def test_ignored_priors_and_unknown_points_cost_nothing(self):
+        outputs, points, strides, targets = self.perfect()
+        targets[0][targets[0] == -1] = -2
+        outputs[0] = torch.where(targets[0] == -2, torch.tensor(5.0), outputs[0])
+        targets[2][:] = float("nan")
+        outputs[2] = outputs[2] + 3
+        outputs = [o.requires_grad_() for o in outputs]
+        total = sum(losses.detection_loss(outputs, points, strides, targets))
+        total.backward()
+        self.assertAlmostEqual(float(total), 0, places=5)
+        self.assertTrue(all(torch.isfinite(o.grad).all() for o in outputs if o.grad is not None))
+
+    def test_a_batch_without_faces(self):
+        outputs, points, strides, targets = self.perfect()
+        targets[0][:] = -1
+        self.assertTrue(all(math.isfinite(float(v)) for v in losses.detection_loss(outputs, points, strides, targets)))
+
+
+class Evaluation(unittest.TestCase):
+    def test_average_precision_by_hand(self):
+        value = evaluate.average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)
+        self.assertAlmostEqual(value, 0.5 + 0.5 * 2 / 3)
+
+    def test_nms_and_match(self):
+        boxes = np.float32([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
+        self.assertEqual(list(evaluate.nms(boxes, np.float32([0.5, 0.9, 0.4]), 0.45)), [1, 2])
+        self.assertEqual(list(evaluate.match(boxes, np.float32([[0, 0, 10, 10]]))), [0, -1, -1])
+
+
+class Pipeline(unittest.TestCase):
+    """A made-up folder of faces, from labels to a resumed run."""
+
+    def make(self, folder):
+        rng = np.random.default_rng(0)
+        os.mkdir(os.path.join(folder, "images"))
+        lines = []
+        for i in range(12):
+            image = rng.integers(0, 80, (160, 200, 3)).astype(np.uint8)
+            line = {"image": "images/%s_%02d.png" % ("abc"[i % 3], i), "set": ("congress", "x", "empty")[i % 3], "boxes": [], "keypoints": []}
+            if i % 3 < 2:
+                cv2.ellipse(image, (100, 70), (30, 40), 0, 0, 360, (120, 160, 220), -1)
+                line["boxes"] = [[70, 30, 130, 110]]
+                line["keypoints"] = [[[88, 60], [112, 60], [100, 75], [90, 90], [110, 90]]]
+            cv2.imwrite(os.path.join(folder, line["image"]), image)
+            lines.append(json.dumps(line))
+        with open(os.path.join(folder, "labels.jsonl"), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines))
+
+    def test_scenes_are_reproducible_and_in_range(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.make(folder)
+            pictures, _ = data.load(folder, 0.0)
+            pixels = data.pixel_store(folder, os.path.join(folder, "cache"), pictures)
+            people = [p for p in pictures if p.set == "congress"]
+            made = scenes.Scenes(pictures, pixels, portraits.portrait_store(os.path.join(folder, "cache"), people, pixels))
+            for n in range(40):
+                image, faces = made.sample(np.random.default_rng([1, n]), 128)
+                again, _ = made.sample(np.random.default_rng([1, n]), 128)
+                self.assertTrue(np.array_equal(image, again))
+                self.assertEqual((image.shape, image.dtype), ((128, 128, 3), np.uint8))
+                self.assertTrue(((faces.boxes >= 0) & (faces.boxes <= 128)).all())
+                self.assertTrue((data.sizes(faces.boxes) >= augment.SMALLEST).all())
+                self.assertEqual(len(faces.boxes), len(faces.keypoints))
+
+    def test_a_run_stops_and_goes_on(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.make(folder)
+            out = os.path.join(folder, "out")
+            command = ["train.py", folder, "--out", out, "--variant", "0.5g-kps", "--sides", "64", "--batch", "2", "--workers", "0",
+                       "--threads", "2", "--device", "cpu", "--samples"]
+            argv = sys.argv
+            try:
+                for extra in (["4"], ["8", "--resume"]):
+                    sys.argv = command + extra
+                    train.main()
+            finally:
+                sys.argv = argv
+            state = network.load_checkpoint(os.path.join(out, "last.pth"))
+            self.assertTrue(all(torch.isfinite(v.float()).all() for v in state.values()))
+            self.assertEqual(torch.load(os.path.join(out, "last.pth"))["samples"], 8)
+
+    def test_the_schedule(self):
+        self.assertLess(train.rate_at(0, 10000, 1.0), 0.01)
+        self.assertAlmostEqual(train.rate_at(train.WARM_UP, 10000, 1.0), 1.0)
+        self.assertAlmostEqual(train.rate_at(10000, 10000, 1.0), train.LAST_RATE)
+        side_at = train.stages("64:0.5,96:0.5", 1000, 10)
+        self.assertEqual([side_at(n) for n in (0, 499, 500, 999, 1200)], [64, 64, 96, 96, 96])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Trains DamoFD on a folder of labelled faces (see data.py), from scratch or from a checkpoint.
+
+Everything follows from the seed and the number of samples, never from the clock: sample number n is the same picture
+on every machine, and a run that was stopped goes on with --resume where it last saved.
+"""
+import argparse
+import json
+import math
+import os
+import time
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from assign import anchors, assign
+from data import HELD_OUT, PORTRAIT_SETS, load, pixel_store
+from losses import detection_loss
+from network import MEAN, SCALE, DamoFD, load_checkpoint
+from portraits import portrait_store
+from scenes import Scenes
+
+WARM_UP = 4000           # samples
+LAST_RATE = 0.01         # of the peak learning rate, at the end of the cosine
+
+
+class Samples(Dataset):
+    """Sample number and side -> picture [side, side, 3] RGB bytes, boxes [n, 4], keypoints [n, 5, 2], weights [n], index [a]."""
+
+    def __init__(self, scenes, seed):
+        self.scenes, self.seed = scenes, seed
+
+    def __getitem__(self, item):
+        number, side = item
+        image, faces = self.scenes.sample(np.random.default_rng([self.seed, number]), side)
+        return image, faces.boxes, faces.keypoints, faces.weights, assign(faces.boxes, faces.ignore, side, side)
+
+
+class Batches:
+    """Lists of (sample number, side), from sample `start` on; a batch has one side."""
+
+    def __init__(self, start, end, batch, side_at):
+        self.start, self.end, self.batch, self.side_at = start, end, batch, side_at
+
+    def __iter__(self):
+        for first in range(self.start, self.end, self.batch):
+            side = self.side_at(first)
+            yield [(n, side) for n in range(first, min(first + self.batch, self.end))]
+
+    def __len__(self):
+        return -(-(self.end - self.start) // self.batch)
+
+
+def collate(items):
+    """Pads the faces of a batch to one number: tensors picture [n, side, side, 3], index, boxes, keypoints, weights."""
+    n, most = len(items), max(1, max(len(item[1]) for item in items))
+    boxes, points = np.zeros((n, most, 4), np.float32), np.full((n, most, 5, 2), np.nan, np.float32)
+    weights = np.zeros((n, most), np.float32)
+    for i, (_, b, k, w, _) in enumerate(items):
+        boxes[i, :len(b)], points[i, :len(b)], weights[i, :len(b)] = b, k, w
+    arrays = np.stack([i[0] for i in items]), np.stack([i[4] for i in items]), boxes, points, weights
+    return tuple(torch.from_numpy(a) for a in arrays)
+
+
+def start_worker(_):
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class Average:
+    """Exponential moving average of the weights and the running statistics."""
+
+    def __init__(self, model, decay):
+        self.decay, self.steps = decay, 0
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model):
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (20 + self.steps))
+        for name, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+def stages(text, samples, batch):
+    """'320:0.8,480:0.2' -> a function from sample number to side in pixels."""
+    ends, total = [], 0.0
+    for part in text.split(","):
+        side, _, share = part.partition(":")
+        if int(side) % 32:
+            raise SystemExit("--sides: %s is no multiple of 32" % side)
+        total += float(share or 1)
+        ends.append((int(side), total))
+    ends = [(side, round(samples * end / total / batch) * batch) for side, end in ends]
+    return lambda n: next((side for side, end in ends if n < end), ends[-1][0])
+
+
+def rate_at(n, samples, peak):
+    """Learning rate at sample n: linear warm-up, then half a cosine."""
+    if n < WARM_UP:
+        return peak * (n + 1) / WARM_UP
+    t = min(1.0, (n - WARM_UP) / max(1, samples - WARM_UP))
+    return peak * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * t)))
+
+
+def save(path, content):
+    torch.save(content, path + ".part")
+    os.replace(path + ".part", path)
+
+
+def options():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("faces", help="folder with labels.jsonl")
+    p.add_argument("--out", default="run", help="folder for checkpoints and the log [run]")
+    p.add_argument("--cache", help="folder for decoded pictures [OUT/cache]")
+    p.add_argument("--variant", default="2.5g-kps")
+    p.add_argument("--init", help="checkpoint to start from, published or of this training: fine-tuning")
+    p.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
+    p.add_argument("--samples", type=int, default=120000, help="length of the whole run [120000]")
+    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate; for fine-tuning 2e-4 [1.5e-3]")
+    p.add_argument("--decay", type=float, default=0.02, help="weight decay [0.02]")
+    p.add_argument("--sides", default="256:0.4,320:0.35,480:0.25", help="side of the square input and its share of the samples")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--workers", type=int, default=2, help="processes that make samples [2]")
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--bf16", action="store_true", help="bfloat16 where it is safe: twice as fast on CPUs that have it (PyTorch 2)")
+    p.add_argument("--compile", action="store_true", help="torch.compile: a third faster, needs a C++ compiler (PyTorch 2)")
+    p.add_argument("--all", action="store_true", help="hold nothing out for validation")
+    p.add_argument("--save-minutes", type=float, default=4)
+    return p.parse_args()
+
+
+def weight_groups(model, decay):
+    """Weight decay for kernels alone."""
+    kernels = [p for p in model.parameters() if p.dim() == 4]
+    rest = [p for p in model.parameters() if p.dim() != 4]
+    return [{"params": kernels, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def prepare(args):
+    """Model, average, optimiser and the number of samples already seen."""
+    model = DamoFD(args.variant)
+    seen, last = 0, os.path.join(args.out, "last.pth")
+    if args.init:
+        missing, left = model.load_state_dict(load_checkpoint(args.init), strict=False)
+        missing = [name for name in missing if "num_batches" not in name]
+        print("from %s; new: %s; unused: %s" % (args.init, missing or "nothing", left or "nothing"))
+    model = model.to(args.device, memory_format=torch.channels_last)
+    average = Average(model, 0.999)
+    optimiser = torch.optim.AdamW(weight_groups(model, args.decay), lr=args.rate)
+    if args.resume:
+        file = torch.load(last, map_location=args.device)
+        model.load_state_dict(file["model"])
+        average.state, average.steps = file["state_dict"], file["steps"]
+        optimiser.load_state_dict({"state": file["optimiser"], "param_groups": optimiser.state_dict()["param_groups"]})
+        seen = file["samples"]
+    return model, average, optimiser, seen
+
+
+def main():
+    args = options()
+    os.makedirs(args.out, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    train, validation = load(args.faces, 0.0 if args.all else HELD_OUT)
+    cache = args.cache or os.path.join(args.out, "cache")
+    pixels = pixel_store(args.faces, cache, train + validation)
+    portraits = [p for p in train if p.set in PORTRAIT_SETS and len(p.boxes) == 1]
+    scenes = Scenes(train, pixels, portrait_store(cache, portraits, pixels) if portraits else None)
+    model, average, optimiser, seen = prepare(args)
+    side_at = stages(args.sides, args.samples, args.batch)
+    loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, args.samples, args.batch, side_at),
+                        collate_fn=collate, num_workers=args.workers, worker_init_fn=start_worker)
+    network = torch.compile(model, dynamic=False) if args.compile else model
+    log = open(os.path.join(args.out, "log.txt"), "a", encoding="utf-8")
+    with open(os.path.join(args.out, "options.json"), "w", encoding="utf-8") as f:
+        json.dump(vars(args), f, indent=1)
+
+    def say(text):
+        print(text, flush=True)
+        log.write(text + "\n")
+        log.flush()
+
+    def checkpoint():
+        save(os.path.join(args.out, "last.pth"),
+             {"variant": args.variant, "state_dict": average.state, "model": model.state_dict(), "samples": seen,
+              "steps": average.steps, "optimiser": optimiser.state_dict()["state"]})   # tensors and whole numbers alone: safe to read
+
+    say("%d training pictures, %d held out; samples %d to %d on %s, PyTorch %s"
+        % (len(train), len(validation), seen, args.samples, args.device, torch.__version__))
+    model.train()
+    sums, count, began, saved = np.zeros(3), 0, time.time(), time.time()
+    for images, *targets in loader:
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(seen, args.samples, args.rate)
+        side = images.shape[1]
+        points, _, strides, _ = (torch.as_tensor(a, device=args.device) if isinstance(a, np.ndarray) else a for a in anchors(side, side))
+        x = images.to(args.device).permute(0, 3, 1, 2).float().sub_(MEAN).mul_(SCALE)
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
+            outputs = network(x)
+        losses = detection_loss(outputs, points, strides, [t.to(args.device) for t in targets])
+        loss = sum(losses)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        seen += len(images)
+        if not torch.isfinite(norm):
+            say("%d: a gradient that is not finite; step left out" % seen)
+            continue
+        optimiser.step()
+        average.update(model)
+        sums += [float(v.detach()) for v in losses]
+        count += 1
+        if count == 50:
+            say("%d score %.3f box %.3f keypoints %.3f rate %.2e, %.1f ms a sample"
+                % (seen, *(sums / count), optimiser.param_groups[0]["lr"], 1000 * (time.time() - began) / count / args.batch))
+            sums, count, began = np.zeros(3), 0, time.time()
+        if time.time() - saved > 60 * args.save_minutes:
+            checkpoint()
+            saved = time.time()
+    checkpoint()
+    say("done: %d samples" % seen)
+
+
+if __name__ == "__main__":
+    main()
