@@ -21,7 +21,7 @@ static double largest(const tensor *t) {
 /* Channels of a tensor of ours (NHWC): those from `first`, times `factor`. */
 typedef struct view {
     const float *x;
-    det_shape shape;
+    det_shape shape = {0};
     int first;
     float factor;
 } view;
@@ -70,7 +70,7 @@ static int compare_direct(det_context *context, const tensor_file *file, const c
     tensor reference = tensor_find(file, name);
     if (!reference.values)
         return 0;
-    det_shape shape;
+    det_shape shape = {0};
     const float *x = tap_values(context, name, &shape);
     REQUIRE(x, "no tap %s", name);
     compare(name, (view){x, shape, 0, 1}, &reference, 0, reference.shape[1]);
@@ -83,7 +83,7 @@ static int compare_yolo_head(det_context *context, const tensor_file *file, int 
     tensor reference = tensor_find(file, det_name("head.raw.p%d", level).text);
     if (!reference.values)
         return 0;
-    det_shape a, b;
+    det_shape a = {0}, b = {0};
     const float *boxes = tap_values(context, det_name("head.reg.p%d", level).text, &a);
     const float *classes = tap_values(context, det_name("head.cls.p%d", level).text, &b);
     if (boxes && classes) {
