@@ -21,7 +21,7 @@ static double largest(const tensor *t) {
 /* Channels of a tensor of ours (NHWC): those from `first`, times `factor`. */
 typedef struct view {
     const float *x;
-    det_shape shape = {0};
+    det_shape shape;
     int first;
     float factor;
 } view;
