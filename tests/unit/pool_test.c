@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { MAX_THREADS = 8, MAX_TASKS = 200, ROUNDS = 300 };
+enum { MAX_THREADS = 8, MAX_TASKS = 200, ROUNDS = 300, SLOW_ROUNDS = 10 };
 
 typedef struct job {
     det_threads *threads;
@@ -15,8 +15,13 @@ typedef struct job {
     atomic_int inside[MAX_THREADS];   /* tasks now on each thread */
     int plain[MAX_TASKS];             /* written without atomics: the round's end must publish them */
     atomic_int n_errors;
-    int round;
+    int round, slow_task; /* one task of some rounds takes long enough that the others go to sleep */
 } job;
+
+static void pause_ms(int ms) {
+    struct timespec pause = {0, ms * 1000000};
+    nanosleep(&pause, NULL);
+}
 
 static void count_task(void *context, int task, int thread) {
     job *j = context;
@@ -27,9 +32,11 @@ static void count_task(void *context, int task, int thread) {
     if (atomic_fetch_add(&j->inside[thread], 1) != 0) /* two at once on one thread's scratch memory */
         atomic_fetch_add(&j->n_errors, 1);
     atomic_fetch_add(&j->runs[task], 1);
-    j->plain[task] = j->round;
     for (volatile int spin = 0; spin < (task % 7) * 50; spin++)
         ;
+    if (j->round % SLOW_ROUNDS == 0 && task == j->slow_task)
+        pause_ms(1);
+    j->plain[task] = j->round;
     atomic_fetch_sub(&j->inside[thread], 1);
 }
 
@@ -56,12 +63,11 @@ static void test_pool(int n_threads) {
     CHECK(det_threads_count(j.threads) == n_threads);
     for (j.round = 1; j.round <= ROUNDS; j.round++) {
         int n_tasks = sizes[j.round % (int)DET_COUNT(sizes)];
+        j.slow_task = n_tasks - 1 - j.round / SLOW_ROUNDS % 3;
         det_threads_run(j.threads, n_tasks, count_task, &j);
         check_round(&j, n_tasks);
-        if (j.round % 60 == 0) { /* workers have gone to sleep by then */
-            struct timespec pause = {0, 1000000};
-            nanosleep(&pause, NULL);
-        }
+        if (j.round % 60 == 0) /* workers have gone to sleep by then */
+            pause_ms(1);
     }
     det_threads_close(j.threads);
     CHECK_MSG(atomic_load(&n_started) == n_threads - 1, "start was called %d times for %d threads", atomic_load(&n_started), n_threads);
