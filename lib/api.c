@@ -9,6 +9,7 @@
 #define VERSION_JOIN(a, b, c) VERSION_TEXT(a) "." VERSION_TEXT(b) "." VERSION_TEXT(c)
 
 enum { MAX_PICTURE_SIDE = 16384, MAX_CANDIDATES = 65536 };
+#define MAX_IMAGE_BYTES (4LL * MAX_PICTURE_SIDE * MAX_PICTURE_SIDE)
 
 const char *det_version(void) {
     return VERSION_JOIN(DET_VERSION_MAJOR, DET_VERSION_MINOR, DET_VERSION_PATCH);
@@ -60,6 +61,7 @@ det_status det_model_open_memory(const void *data, size_t n_bytes, det_model **m
     if (!m)
         return DET_ERROR_OUT_OF_MEMORY;
     atomic_init(&m->n_references, 1);
+    pthread_mutex_init(&m->shared.lock, NULL);
     det_status status = det_weights_read(data, n_bytes, &m->weights);
     if (status != DET_OK) {
         det_model_release(m);
@@ -149,8 +151,12 @@ static det_status check_options(const det_context_options *o) {
     DET_TRY(check_range(o->max_batch, 0, DET_MAX_BATCH, "max_batch"));
     DET_TRY(check_range(o->n_threads, 0, DET_MAX_THREADS, "n_threads"));
     DET_TRY(check_range(o->max_candidates, 0, MAX_CANDIDATES, "max_candidates"));
-    if (o->flags & ~(uint32_t)DET_CONTEXT_PROFILE_LAYERS)
-        DET_FAIL(DET_ERROR_UNSUPPORTED, "flags is 0x%x; this version knows 0x%x", o->flags, DET_CONTEXT_PROFILE_LAYERS);
+    const uint32_t known = DET_CONTEXT_PROFILE_LAYERS | DET_CONTEXT_TUNE | DET_CONTEXT_NO_GRAPH;
+    if (o->flags & ~known)
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "flags is 0x%x; this version knows 0x%x", o->flags, known);
+    if (o->max_image_bytes < 0 || o->max_image_bytes > MAX_IMAGE_BYTES)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "max_image_bytes is %lld; 0 to %lld is allowed",
+                 (long long)o->max_image_bytes, MAX_IMAGE_BYTES);
     return DET_OK;
 }
 
@@ -314,16 +320,14 @@ det_status det_run_async(det_context *context, const det_image *images, int32_t 
 
 /* ------------------------------------------------------------------------------------------------------- profile */
 
-static void fill_profile(det_context *c, det_profile *p) {
+static det_status fill_profile(det_context *c, det_profile *p) {
     bool layers = c->plan.profile_layers;
+    det_stage_times times = {.total = c->total_ms};
+    if (c->has_run)
+        DET_TRY(c->plan.backend->times(c->plan.device, &c->plan, &times));
     for (int i = 0; i < c->plan.n_steps; i++) {
         const det_step *step = &c->plan.steps[i];
         det_op op = step->node->op;
-        float *stage = op == DET_OP_PREPROCESS     ? &p->preprocess_ms
-                       : op == DET_OP_NMS          ? &p->nms_ms
-                       : op >= DET_OP_DECODE_SCRFD ? &p->decode_ms
-                                                   : &p->network_ms;
-        *stage += step->ms;
         det_shape s = step->output_shape;
         c->layer_times[i] = (det_layer_time){.name = step->node->name,
                                              .op = det_op_name(op),
@@ -332,9 +336,16 @@ static void fill_profile(det_context *c, det_profile *p) {
                                              .macs = det_node_macs(step->node, step->input_shapes, s),
                                              .ms = layers ? step->ms : 0};
     }
-    p->total_ms = c->total_ms;
+    p->upload_ms = times.upload;
+    p->preprocess_ms = times.preprocess;
+    p->network_ms = times.network;
+    p->decode_ms = times.decode;
+    p->nms_ms = times.nms;
+    p->download_ms = times.download;
+    p->total_ms = times.total;
     p->n_layers = c->plan.n_steps;
     p->layers = c->layer_times;
+    return DET_OK;
 }
 
 det_status det_context_get_profile(det_context *context, det_profile *profile) {
@@ -342,7 +353,8 @@ det_status det_context_get_profile(det_context *context, det_profile *profile) {
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_context_get_profile: context is NULL");
     DET_TRY(enter(context));
     det_profile own = {0};
-    fill_profile(context, &own);
+    det_status status = fill_profile(context, &own);
     leave(context);
+    DET_TRY(status);
     return give_struct(&own, sizeof own, profile, "det_profile");
 }

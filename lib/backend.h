@@ -4,6 +4,8 @@
 
 #include "net.h"
 
+#include <pthread.h>
+
 enum { DET_MAX_THREADS = 256 };
 
 typedef struct det_device det_device; /* each backend's own */
@@ -38,6 +40,37 @@ typedef struct det_candidate_list {
     det_candidate items[];
 } det_candidate_list;
 
+static inline size_t det_candidates_bytes(int max_candidates) {
+    return sizeof(det_candidate_list) + (size_t)max_candidates * sizeof(det_candidate);
+}
+
+/* How a device's tensors lie in memory, and what its kernels can do with them. */
+typedef struct det_layout {
+    int element_bytes;
+    int channel_multiple;   /* the channels of a pixel are padded to a whole number of these */
+    bool views;             /* kernels take ranges of channels of wider tensors, multiples of channel_multiple */
+    bool residual_in_place; /* a convolution may write over its residual */
+} det_layout;
+
+/* Milliseconds of the last run, 0 where nothing was to do. */
+typedef struct det_stage_times {
+    float upload, preprocess, network, decode, nms, download, total;
+} det_stage_times;
+
+/* The stage that an operator belongs to. */
+static inline float *det_stage_of(det_stage_times *times, det_op op) {
+    return op == DET_OP_PREPROCESS     ? &times->preprocess
+           : op == DET_OP_NMS          ? &times->nms
+           : op >= DET_OP_DECODE_SCRFD ? &times->decode
+                                       : &times->network;
+}
+
+/* What the contexts of one model share: backends keep the weights of each device here. */
+typedef struct det_shared {
+    pthread_mutex_t lock;
+    void *stores; /* the CUDA backend's */
+} det_shared;
+
 /* What changes from run to run. */
 typedef struct det_frame {
     const det_image *images; /* n */
@@ -51,6 +84,7 @@ typedef struct det_step {
     const det_node *node;
     det_shape input_shapes[DET_MAX_INPUTS], output_shape; /* n is max_batch */
     void *inputs[DET_MAX_INPUTS], *output;
+    int input_strides[DET_MAX_INPUTS], output_stride; /* elements from one pixel to the next */
     det_shape into_shape; /* of node->into */
     void *into;           /* NULL when there is none */
     void *workspace;      /* shared by all steps, of the largest workspace_bytes */
@@ -64,6 +98,7 @@ typedef struct det_step {
 /* What kernels may know of the whole plan. */
 typedef struct det_plan_facts {
     const det_model_info *model;
+    det_shared *shared;
     int max_candidates;
     bool clip;
 } det_plan_facts;
@@ -83,15 +118,22 @@ typedef struct det_plan det_plan;
 typedef struct det_backend {
     const char *name;
     int32_t device_type;    /* DET_DEVICE_* */
-    bool residual_in_place; /* a convolution may write over its residual */
     /* Checks device_index, precision and n_threads, and replaces what is 0 there by what it chose. */
     det_status (*open)(det_context_options *options, det_device **device);
     void (*close)(det_device *device);
     const char *(*device_name)(const det_device *device);
+    det_layout (*layout)(const det_device *device);
     det_status (*allocate)(det_device *device, size_t n_bytes, void **memory);
     void (*release)(det_device *device, void *memory);
     /* Runs a plan's steps; with `wait`, until the results are written. */
     det_status (*run)(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
+    /* Called once, when the plan has its memory and before its first run. NULL: nothing to do. */
+    det_status (*finish)(det_device *device, det_plan *plan, const det_plan_facts *facts);
+    /* The times of the last run: waits for it, fills in every step's ms. */
+    det_status (*times)(det_device *device, det_plan *plan, det_stage_times *times);
+    /* A tensor's values, dense and in float on the host, to and from a pixel stride on the device. For tests. */
+    det_status (*get)(det_device *device, const void *data, det_shape shape, int stride, float *values);
+    det_status (*set)(det_device *device, void *data, det_shape shape, int stride, const float *values);
     const det_kernel *const *kernels; /* [DET_N_OPS] */
 } det_backend;
 

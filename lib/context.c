@@ -16,6 +16,7 @@ void det_model_release(det_model *model) {
     if (!model || atomic_fetch_sub(&model->n_references, 1) > 1)
         return;
     det_weights_close(&model->weights);
+    pthread_mutex_destroy(&model->shared.lock);
     det_free(model);
 }
 
@@ -58,7 +59,8 @@ static det_status build(det_context *c, bool keep_taps) {
                                 .height = o->height,
                                 .max_candidates = o->max_candidates,
                                 .profile_layers = o->flags & DET_CONTEXT_PROFILE_LAYERS,
-                                .keep_taps = keep_taps};
+                                .keep_taps = keep_taps,
+                                .shared = &c->model->shared};
     DET_TRY(det_plan_build(&c->plan, weights, &options));
     size_t n_classes = (size_t)weights->info.n_classes;
     c->limits.class_scores = det_alloc_array(n_classes, sizeof(float));
@@ -145,5 +147,6 @@ det_status det_context_run(det_context *c, const det_image *images, int n, const
     det_frame frame = {images, n, c->placements, output, &c->limits};
     det_status status = c->plan.backend->run(c->plan.device, &c->plan, &frame, stream, wait);
     c->total_ms = (float)(now_ms() - before);
+    c->has_run = c->has_run || status == DET_OK;
     return status;
 }

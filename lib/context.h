@@ -9,6 +9,7 @@
 struct det_model {
     atomic_int n_references; /* the caller's and every context's */
     det_weights weights;
+    det_shared shared;
 };
 
 struct det_context {
@@ -19,7 +20,8 @@ struct det_context {
     det_limits limits;
     det_placement *placements;   /* [max_batch] */
     det_layer_time *layer_times; /* [n_steps] */
-    float total_ms;
+    float total_ms; /* of the last run, as its caller saw it */
+    bool has_run;
 };
 
 void det_model_retain(det_model *model);

@@ -1,8 +1,8 @@
 #include "fuse.h"
 
-#include <string.h>
+#include "views.h"
 
-enum { REMOVED = DET_N_OPS };
+#include <string.h>
 
 typedef struct fuser {
     det_net *net;
@@ -18,7 +18,7 @@ static det_node *producer_of(const fuser *f, det_tensor_id x) {
 static void take_over(fuser *f, det_node *node, det_node *next) {
     node->output = next->output;
     f->producer[next->output] = (int)(node - f->net->nodes);
-    next->op = (det_op)REMOVED;
+    next->op = (det_op)DET_OP_REMOVED;
 }
 
 /* The activation that a node applies last, or NULL when it cannot. */
@@ -59,7 +59,7 @@ static void fuse_add(fuser *f, det_node *node) {
         node->inputs[0] = other;
         node->inputs[1] = producer->inputs[0];
         node->u.add.upsample = true;
-        producer->op = (det_op)REMOVED;
+        producer->op = (det_op)DET_OP_REMOVED;
     }
 }
 
@@ -95,7 +95,7 @@ static void fuse_concat(fuser *f, det_node *node) {
     }
     node->n_inputs = n;
     if (n == 0)
-        node->op = (det_op)REMOVED;
+        node->op = (det_op)DET_OP_REMOVED;
 }
 
 /* Whether a node after node `index` reads `x`, or a test does. */
@@ -134,7 +134,7 @@ static void write_over_residuals(det_net *net) {
     }
 }
 
-static void rewrite(fuser *f) {
+static void rewrite(fuser *f, const det_layout *layout) {
     det_net *net = f->net;
     for (int i = 0; i < net->n_nodes; i++) {
         const det_node *node = &net->nodes[i];
@@ -150,26 +150,28 @@ static void rewrite(fuser *f) {
         else if (net->nodes[i].op == DET_OP_ADD)
             fuse_add(f, &net->nodes[i]);
     }
-    for (int i = 0; i < net->n_nodes; i++) {
+    if (layout->views)
+        det_make_views(net, layout->channel_multiple);
+    for (int i = 0; i < net->n_nodes && !layout->views; i++) {
         if (net->nodes[i].op == DET_OP_CONCAT)
             fuse_concat(f, &net->nodes[i]);
     }
     int n = 0;
     for (int i = 0; i < net->n_nodes; i++) {
-        if (net->nodes[i].op != (det_op)REMOVED)
+        if (net->nodes[i].op != (det_op)DET_OP_REMOVED)
             net->nodes[n++] = net->nodes[i];
     }
     net->n_nodes = n;
 }
 
-det_status det_fuse(det_net *net, bool in_place) {
+det_status det_fuse(det_net *net, const det_layout *layout) {
     fuser f = {.net = net};
     f.producer = det_alloc_array((size_t)net->n_tensors, sizeof *f.producer);
     f.n_uses = det_alloc_array((size_t)net->n_tensors, sizeof *f.n_uses);
     det_status status = f.producer && f.n_uses ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
     if (status == DET_OK)
-        rewrite(&f);
-    if (status == DET_OK && in_place)
+        rewrite(&f, layout);
+    if (status == DET_OK && layout->residual_in_place)
         write_over_residuals(net);
     det_free(f.producer);
     det_free(f.n_uses);

@@ -145,7 +145,7 @@ static det_tensor_id new_tensor(det_net *net, det_shape shape) {
         fail(net, status);
         return DET_NO_TENSOR;
     }
-    net->tensors[net->n_tensors] = (det_tensor){.shape = shape};
+    net->tensors[net->n_tensors] = (det_tensor){.shape = shape, .parent = DET_NO_TENSOR};
     return net->n_tensors++;
 }
 
@@ -302,11 +302,11 @@ static det_tensor_id pool(det_net *net, det_op op, det_tensor_id x, det_pool_par
 }
 
 det_tensor_id det_max_pool(det_net *net, det_tensor_id x, int k, int stride, int pad) {
-    return pool(net, DET_OP_MAX_POOL, x, (det_pool_params){k, stride, pad});
+    return pool(net, DET_OP_MAX_POOL, x, (det_pool_params){.k = k, .stride = stride, .pad = pad});
 }
 
 det_tensor_id det_avg_pool(det_net *net, det_tensor_id x, int k, int stride) {
-    return pool(net, DET_OP_AVG_POOL, x, (det_pool_params){k, stride, 0});
+    return pool(net, DET_OP_AVG_POOL, x, (det_pool_params){.k = k, .stride = stride});
 }
 
 det_tensor_id det_concat(det_net *net, const det_tensor_id *xs, int n) {

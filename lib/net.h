@@ -17,6 +17,9 @@ det_name_text det_name(const char *format, ...) DET_PRINTF(1, 2);
 typedef struct det_tensor {
     det_shape shape;
     bool kept; /* a test reads it after the run */
+    /* A view: channels [begin, begin + shape.c) of another tensor; or DET_NO_TENSOR for one with memory of its own. */
+    det_tensor_id parent;
+    int begin;
 } det_tensor;
 
 /* A tensor that tests look at: "neck.p3". */

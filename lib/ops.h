@@ -57,6 +57,7 @@ typedef struct det_add_params {
 
 typedef struct det_pool_params {
     int k, stride, pad;
+    int n_chained; /* 3: the output is this pool, the pool of it, and the pool of that, side by side (SPPF); 0: this one alone */
 } det_pool_params;
 
 typedef struct det_attention_params {

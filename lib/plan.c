@@ -3,6 +3,7 @@
 #include "arena.h"
 #include "fuse.h"
 #include "models/models.h"
+#include "views.h"
 
 #include <string.h>
 
@@ -39,26 +40,34 @@ static det_status choose(det_plan *plan, const det_plan_facts *facts) {
     return DET_OK;
 }
 
-/* A tensor is written at `step`: it lives from its first writer on. */
-static void live(const det_net *net, det_span *spans, det_tensor_id tensor, int step) {
-    det_span *span = &spans[tensor];
-    if (span->first < 0)
-        span->first = step;
-    span->last = net->tensors[tensor].kept ? net->n_nodes : DET_MAX(span->last, step);
-    span->n_bytes = det_shape_values(net->tensors[tensor].shape) * (int64_t)sizeof(float);
+/* Channels of a pixel in memory. */
+static int padded(int c, const det_layout *layout) {
+    return (c + layout->channel_multiple - 1) / layout->channel_multiple * layout->channel_multiple;
 }
 
-static det_status place(det_plan *plan, det_span *spans) {
+/* A tensor is touched at `step`: what holds its memory lives from its first writer to its last reader. */
+static void live(const det_net *net, const det_layout *layout, det_span *spans, det_tensor_id tensor, int step) {
+    bool kept = net->tensors[tensor].kept;
+    tensor = det_view_root(net, tensor, NULL);
+    det_span *span = &spans[tensor];
+    det_shape s = net->tensors[tensor].shape;
+    if (span->first < 0)
+        span->first = step;
+    span->last = DET_MAX(span->last, kept ? net->n_nodes : step);
+    span->n_bytes = (int64_t)s.n * s.h * s.w * padded(s.c, layout) * layout->element_bytes;
+}
+
+static det_status place(det_plan *plan, const det_layout *layout, det_span *spans) {
     const det_net *net = &plan->net;
     for (int i = 0; i < net->n_tensors; i++)
         spans[i] = (det_span){.first = -1};
     for (int i = 0; i < net->n_nodes; i++) {
         const det_node *node = &net->nodes[i];
-        live(net, spans, node->output, i);
+        live(net, layout, spans, node->output, i);
         if (node->into != DET_NO_TENSOR)
-            live(net, spans, node->into, i);
+            live(net, layout, spans, node->into, i);
         for (int j = 0; j < node->n_inputs; j++)
-            spans[node->inputs[j]].last = DET_MAX(spans[node->inputs[j]].last, i);
+            live(net, layout, spans, node->inputs[j], i);
     }
     return det_arena_place(spans, net->n_tensors, &plan->arena_bytes);
 }
@@ -70,7 +79,16 @@ static det_status take(det_plan *plan, int64_t n_bytes, const char *what, void *
     return status;
 }
 
-static det_status allocate(det_plan *plan, const det_span *spans) {
+/* Where a tensor lies, and its pixel stride. */
+static void *locate(const det_plan *plan, const det_layout *layout, const det_span *spans, det_tensor_id tensor,
+                    int *stride) {
+    int begin;
+    det_tensor_id root = det_view_root(&plan->net, tensor, &begin);
+    *stride = padded(plan->net.tensors[root].shape.c, layout);
+    return (char *)plan->arena + spans[root].offset + (size_t)begin * (size_t)layout->element_bytes;
+}
+
+static det_status allocate(det_plan *plan, const det_layout *layout, const det_span *spans) {
     DET_TRY(take(plan, plan->arena_bytes, "arena", &plan->arena));
     DET_TRY(take(plan, plan->workspace_bytes, "workspace", &plan->workspace));
     DET_TRY(take(plan, plan->candidates_bytes, "candidates", &plan->candidates));
@@ -78,10 +96,11 @@ static det_status allocate(det_plan *plan, const det_span *spans) {
         det_step *step = &plan->steps[i];
         const det_node *node = step->node;
         for (int j = 0; j < node->n_inputs; j++)
-            step->inputs[j] = (char *)plan->arena + spans[node->inputs[j]].offset;
-        step->output = (char *)plan->arena + spans[node->output].offset;
+            step->inputs[j] = locate(plan, layout, spans, node->inputs[j], &step->input_strides[j]);
+        step->output = locate(plan, layout, spans, node->output, &step->output_stride);
+        int stride;
         if (node->into != DET_NO_TENSOR)
-            step->into = (char *)plan->arena + spans[node->into].offset;
+            step->into = locate(plan, layout, spans, node->into, &stride);
         step->workspace = plan->workspace;
         if (is_decode(node->op))
             step->output = plan->candidates;
@@ -91,13 +110,13 @@ static det_status allocate(det_plan *plan, const det_span *spans) {
     return DET_OK;
 }
 
-static det_status place_and_allocate(det_plan *plan) {
+static det_status place_and_allocate(det_plan *plan, const det_layout *layout) {
     det_span *spans = det_alloc_array((size_t)plan->net.n_tensors, sizeof *spans);
     if (!spans)
         return DET_ERROR_OUT_OF_MEMORY;
-    det_status status = place(plan, spans);
+    det_status status = place(plan, layout, spans);
     if (status == DET_OK)
-        status = allocate(plan, spans);
+        status = allocate(plan, layout, spans);
     det_free(spans);
     return status;
 }
@@ -129,17 +148,17 @@ det_status det_plan_build(det_plan *plan, const det_weights *weights, const det_
 
 det_status det_plan_complete(det_plan *plan, const det_plan_options *options) {
     DET_TRY(det_net_finish(&plan->net));
-    DET_TRY(det_fuse(&plan->net, plan->backend->residual_in_place));
+    det_layout layout = plan->backend->layout(plan->device);
+    DET_TRY(det_fuse(&plan->net, &layout));
     for (int i = 0; options->keep_taps && i < plan->net.n_taps; i++)
         plan->net.tensors[plan->net.taps[i].tensor].kept = true;
     plan->profile_layers = options->profile_layers;
-    plan->candidates_bytes =
-        (int64_t)options->max_batch *
-        (int64_t)(sizeof(det_candidate_list) + (size_t)options->max_candidates * sizeof(det_candidate));
+    plan->candidates_bytes = options->max_batch * (int64_t)det_candidates_bytes(options->max_candidates);
     DET_TRY(make_steps(plan));
-    det_plan_facts facts = {&plan->net.weights->info, options->max_candidates, plan->net.clip};
+    det_plan_facts facts = {&plan->net.weights->info, options->shared, options->max_candidates, plan->net.clip};
     DET_TRY(choose(plan, &facts));
-    return place_and_allocate(plan);
+    DET_TRY(place_and_allocate(plan, &layout));
+    return plan->backend->finish ? plan->backend->finish(plan->device, plan, &facts) : DET_OK;
 }
 
 void det_plan_close(det_plan *plan) {

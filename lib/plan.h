@@ -19,6 +19,7 @@ typedef struct det_plan_options {
     int max_batch, width, height, max_candidates;
     bool profile_layers;
     bool keep_taps; /* tests read tapped tensors after a run */
+    det_shared *shared;
 } det_plan_options;
 
 /* Builds the network of `weights`, fuses, chooses and prepares a kernel for every node, places and allocates.

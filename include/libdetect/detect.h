@@ -155,7 +155,12 @@ enum { DET_DEVICE_AUTO = 0, DET_DEVICE_CPU = 1, DET_DEVICE_CUDA = 2 };
 enum { DET_PRECISION_AUTO = 0, DET_FP32 = 1, DET_TF32 = 2, DET_FP16 = 3, DET_BF16 = 4 };
 
 enum {
-    DET_CONTEXT_PROFILE_LAYERS = 1 /**< time every layer of every run, for det_context_get_profile */
+    DET_CONTEXT_PROFILE_LAYERS = 1, /**< time every layer of every run, for det_context_get_profile; on CUDA runs
+                                         are slower then, for they use no graph */
+    DET_CONTEXT_TUNE = 2,           /**< CUDA: try the best few implementations of every convolution and keep the
+                                         fastest; creation takes seconds more, and two contexts may differ in the
+                                         last bits */
+    DET_CONTEXT_NO_GRAPH = 4        /**< CUDA: launch every kernel by itself instead of as one CUDA graph */
 };
 
 typedef struct det_context_options {
@@ -169,6 +174,10 @@ typedef struct det_context_options {
     int32_t n_threads;      /**< CPU threads, this one included, 1 to 256; 0: one per core                        */
     int32_t max_candidates; /**< boxes per picture that enter NMS, the best by score, 1 to 65536; 0: 4096         */
     uint32_t flags;         /**< DET_CONTEXT_*                                                                    */
+    const char *device_uuid; /**< "GPU-8a3f..." as nvidia-smi -L prints it: that CUDA device, whatever device_index
+                                  is; NULL: by index. Read during creation alone                                  */
+    int64_t max_image_bytes; /**< CUDA: room on the device for each host picture of a run, so that runs take no
+                                  memory; larger pictures make it grow. 0: 1920 x 1088 x 3                        */
 } det_context_options;
 
 /** Fills in the defaults: everything 0 but struct_size. */

@@ -13,8 +13,7 @@ static inline bool det_candidate_better(const det_candidate *a, const det_candid
 
 /* The list of picture i. */
 static inline det_candidate_list *det_candidates_of(void *lists, int max_candidates, int i) {
-    size_t n_bytes = sizeof(det_candidate_list) + (size_t)max_candidates * sizeof(det_candidate);
-    return (det_candidate_list *)((char *)lists + (size_t)i * n_bytes);
+    return (det_candidate_list *)((char *)lists + (size_t)i * det_candidates_bytes(max_candidates));
 }
 
 /* Adds one; when the list is full, the worst goes. The list is a heap with the worst on top. */

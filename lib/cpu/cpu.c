@@ -163,6 +163,32 @@ static det_status run_cpu(det_device *device, det_plan *plan, const det_frame *f
     return status;
 }
 
+static det_layout cpu_layout(const det_device *device) {
+    (void)device;
+    return (det_layout){.element_bytes = sizeof(float), .channel_multiple = 1, .residual_in_place = true};
+}
+
+static det_status cpu_times(det_device *device, det_plan *plan, det_stage_times *times) {
+    (void)device;
+    for (int i = 0; i < plan->n_steps; i++)
+        *det_stage_of(times, plan->steps[i].node->op) += plan->steps[i].ms;
+    return DET_OK;
+}
+
+static det_status get_cpu(det_device *device, const void *data, det_shape shape, int stride, float *values) {
+    (void)device;
+    (void)stride; /* dense */
+    memcpy(values, data, (size_t)det_shape_values(shape) * sizeof *values);
+    return DET_OK;
+}
+
+static det_status set_cpu(det_device *device, void *data, det_shape shape, int stride, const float *values) {
+    (void)device;
+    (void)stride;
+    memcpy(data, values, (size_t)det_shape_values(shape) * sizeof *values);
+    return DET_OK;
+}
+
 static const det_kernel *const kernels[DET_N_OPS] = {
 #define DET_OP(id, name) [DET_OP_##id] = &det_cpu_##name,
 #include "../ops.def"
@@ -172,12 +198,15 @@ static const det_kernel *const kernels[DET_N_OPS] = {
 const det_backend det_cpu_backend = {
     .name = "CPU",
     .device_type = DET_DEVICE_CPU,
-    .residual_in_place = true,
     .open = open_cpu,
     .close = close_cpu,
     .device_name = cpu_name,
+    .layout = cpu_layout,
     .allocate = allocate_cpu,
     .release = release_cpu,
     .run = run_cpu,
+    .times = cpu_times,
+    .get = get_cpu,
+    .set = set_cpu,
     .kernels = kernels,
 };

@@ -93,7 +93,8 @@ static void test_options(const det_model *model) {
     OPTIONS_FAIL(DET_ERROR_INVALID_ARGUMENT, "n_threads is -1", o.n_threads = -1);
     OPTIONS_FAIL(DET_ERROR_INVALID_ARGUMENT, "max_candidates is 65537; 0 to 65536 is allowed", o.max_candidates = 65537);
     OPTIONS_FAIL(DET_ERROR_INVALID_ARGUMENT, "max_candidates is -1", o.max_candidates = -1);
-    OPTIONS_FAIL(DET_ERROR_UNSUPPORTED, "flags is 0x2", o.flags = 2);
+    OPTIONS_FAIL(DET_ERROR_UNSUPPORTED, "flags is 0x8", o.flags = 8);
+    OPTIONS_FAIL(DET_ERROR_INVALID_ARGUMENT, "max_image_bytes is -1", o.max_image_bytes = -1);
     for (int i = 0; i < COUNT(bad_sizes); i++)
         OPTIONS_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_context_options: struct_size is ", o.struct_size = bad_sizes[i]);
     det_context *context = (det_context *)&context;

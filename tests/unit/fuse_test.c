@@ -377,7 +377,8 @@ static void test_case(const fuse_case *c, const det_weights *weights, bool in_pl
     REQUIRE(det_net_open(&net, weights) == DET_OK, "%s", det_last_error());
     c->emit(&net);
     REQUIRE(net.status == DET_OK, "%s: %s", c->what, det_last_error());
-    CHECK(det_fuse(&net, in_place) == DET_OK);
+    det_layout layout = {.element_bytes = 4, .channel_multiple = 1, .residual_in_place = in_place};
+    CHECK(det_fuse(&net, &layout) == DET_OK);
     describe(&net, &t);
     CHECK_MSG(!strcmp(t.chars, c->expected), "%s: %s", c->what, t.chars);
     check_taps(&net);
