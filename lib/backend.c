@@ -1,4 +1,4 @@
-#include "backend.h"
+#include "plan.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -22,6 +22,29 @@ static void *open_module(void) {
     return dlopen(CUDA_MODULE, RTLD_NOW | RTLD_LOCAL);
 }
 
+static det_status fail_text(det_status status, const char *message) {
+    return det_fail(status, "%s", message);
+}
+
+static void fail_prefix_text(const char *prefix) {
+    det_fail_prefix("%s", prefix);
+}
+
+static void log_text(int level, const char *message) {
+    det_log(level, "%s", message);
+}
+
+static const det_core core = {
+    .fail = fail_text,
+    .fail_prefix = fail_prefix_text,
+    .log_wanted = det_log_wanted,
+    .log = log_text,
+    .alloc = det_alloc,
+    .alloc_array = det_alloc_array,
+    .free = det_free,
+    .run_step = det_plan_run_step,
+};
+
 static det_status find_cuda(const det_backend **backend) {
     void *module = open_module(); /* stays open: the loader counts, and its code may be in use */
     if (!module) {
@@ -31,7 +54,7 @@ static det_status find_cuda(const det_backend **backend) {
     det_cuda_entry_fn entry;
     void *symbol = dlsym(module, DET_CUDA_ENTRY);
     memcpy(&entry, &symbol, sizeof entry);
-    *backend = symbol ? entry(DET_BACKEND_ABI) : NULL;
+    *backend = symbol ? entry(DET_BACKEND_ABI, &core) : NULL;
     if (!*backend)
         DET_FAIL(DET_ERROR_NO_DEVICE, "%s is not of this version of libdetect", CUDA_MODULE);
     return DET_OK;

@@ -142,9 +142,21 @@ det_status det_backend_find(int32_t device, const det_backend **backend);
 
 extern const det_backend det_cpu_backend;
 
-/* The one symbol of libdetect_cuda.so. */
+/* What libdetect lends to its CUDA module, which is a library of its own: errors, log and memory are shared. */
+typedef struct det_core {
+    det_status (*fail)(det_status status, const char *message);
+    void (*fail_prefix)(const char *prefix);
+    bool (*log_wanted)(int level);
+    void (*log)(int level, const char *message);
+    void *(*alloc)(size_t n_bytes);
+    void *(*alloc_array)(size_t n, size_t element_bytes);
+    void (*free)(void *pointer);
+    det_status (*run_step)(det_plan *plan, int step, const det_frame *frame, det_stream stream);
+} det_core;
+
+/* The one symbol of libdetect_cuda.so; NULL when the two are not of one version. */
 #define DET_CUDA_ENTRY "det_cuda_backend"
-typedef const det_backend *(*det_cuda_entry_fn)(int abi);
+typedef const det_backend *(*det_cuda_entry_fn)(int abi, const det_core *core);
 enum { DET_BACKEND_ABI = 1 };
 
 #endif

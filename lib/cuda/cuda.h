@@ -1,0 +1,152 @@
+/* What the files of the CUDA backend share. They are a module of their own, libdetect_cuda.so. */
+#ifndef DET_CUDA_H
+#define DET_CUDA_H
+
+#include "../plan.h"
+#include "kernels.h"
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+typedef struct det_store det_store;
+typedef struct det_runner det_runner;
+
+struct det_device {
+    int index;
+    int32_t precision; /* DET_FP32, ... */
+    det_type type;     /* of tensors */
+    bool tune, no_graph;
+    int64_t max_image_bytes;
+    char name[128];
+    cudaStream_t stream; /* the context's own */
+    cudnnHandle_t cudnn;
+    cublasLtHandle_t lt;
+    det_store *store;
+    det_shared *shared;
+    det_runner *runner;
+};
+
+extern const det_backend det_cuda;
+
+/* The module's entry (DET_CUDA_ENTRY). */
+DET_API const det_backend *det_cuda_backend(int abi, const det_core *lent);
+det_status det_cuda_run_step(det_plan *plan, int step, const det_frame *frame, det_stream stream);
+
+/* ------------------------------------------------------------------------------------------------------- errors */
+
+det_status det_cuda_fail(cudaError_t error, const char *call, const char *file, int line);
+det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *file, int line);
+det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *file, int line);
+
+#define DET_LIBRARY_TRY(type, ok, fail, call)                                                                          \
+    do {                                                                                                               \
+        type library_status = (call);                                                                                  \
+        if (library_status != (ok))                                                                                    \
+            return fail(library_status, #call, __FILE__, __LINE__);                                                    \
+    } while (0)
+#define CUDA_TRY(call)   DET_LIBRARY_TRY(cudaError_t, cudaSuccess, det_cuda_fail, call)
+#define CUDNN_TRY(call)  DET_LIBRARY_TRY(cudnnStatus_t, CUDNN_STATUS_SUCCESS, det_cudnn_fail, call)
+#define CUBLAS_TRY(call) DET_LIBRARY_TRY(cublasStatus_t, CUBLAS_STATUS_SUCCESS, det_cublas_fail, call)
+
+/* ------------------------------------------------------------------------------------------------------- device */
+
+/* Makes the device current for this thread and answers which one was; det_cuda_leave brings that one back. */
+int det_cuda_enter(const det_device *device);
+void det_cuda_leave(int previous);
+
+/* Device memory, aligned to 256 bytes. */
+det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory);
+void det_cuda_release(det_device *device, void *memory);
+
+/* Elements of two bytes, or four. */
+static inline int det_type_bytes(det_type type) {
+    return type == DET_TYPE_F32 ? 4 : 2;
+}
+/* Channels of 16 bytes. */
+static inline int det_type_vector(det_type type) {
+    return 16 / det_type_bytes(type);
+}
+static inline int det_padded(det_type type, int c) {
+    int vector = det_type_vector(type);
+    return (c + vector - 1) / vector * vector;
+}
+
+/* Tensors of a step as the kernels take them; `padded` views count the padding channels. */
+det_view det_cuda_input(const det_step *step, int i);
+det_view det_cuda_output(const det_step *step);
+det_view det_cuda_padded(const det_device *device, det_view view);
+det_unit det_cuda_unit(det_act act);
+
+/* ------------------------------------------------------------------------------------------------------- weights
+ *
+ * On the device once for each model, device and element type, shared by contexts. */
+
+/* The array that is named so: `n` values, packed by `pack` (in float) and converted to `type` when no context has asked
+ * for it before. It lives as long as a context of this model and type does. `n_bytes` grows by what it takes. */
+typedef void (*det_pack_fn)(const void *what, float *values);
+det_status det_cuda_weights(det_device *device, const det_plan_facts *facts, const char *node, const char *part,
+                            det_type type, size_t n, det_pack_fn pack, const void *what, size_t *n_bytes,
+                            const void **data);
+void det_cuda_store_close(det_device *device);
+
+/* --------------------------------------------------------------------------------------------------- convolutions */
+
+/* y = post_unit(unit(x * weight + bias) + residual), NHWC with pixel strides, weight [c_out, k, k, c_in / groups]. */
+typedef struct det_conv_problem {
+    det_type type;
+    bool tf32; /* tensor cores may round fp32 inputs to tf32 */
+    int n, h, w, c_in, x_stride;
+    int h_out, w_out, c_out, y_stride, residual_stride;
+    int k, stride, pad, groups;
+    bool has_bias, has_residual;
+    det_unit unit, post_unit;
+} det_conv_problem;
+
+/* Where the tensors lie. */
+typedef struct det_conv_data {
+    const void *x, *weight, *bias, *residual; /* bias in the problem's type */
+    void *y, *workspace;
+} det_conv_data;
+
+/* One implementation of a problem by a library. `impl` names it for logs and profiles. */
+typedef struct det_cudnn_conv det_cudnn_conv;
+typedef struct det_lt_conv det_lt_conv;
+
+/* The implementations that cuDNN's heuristics name, best first, at most `most`; *n may be 0. A fused problem that cuDNN
+ * has nothing for is no error. fallback: also those of the last resort. */
+det_status det_cudnn_conv_find(cudnnHandle_t handle, const det_conv_problem *problem, bool fallback, int most,
+                               det_cudnn_conv **convs, int *n);
+size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv);
+const char *det_cudnn_conv_impl(const det_cudnn_conv *conv);
+/* Fixes the addresses; runs take no others. */
+det_status det_cudnn_conv_bind(det_cudnn_conv *conv, const det_conv_data *data);
+det_status det_cudnn_conv_run(const det_cudnn_conv *conv, cudnnHandle_t handle);
+void det_cudnn_conv_free(det_cudnn_conv *conv);
+
+/* 1x1 convolutions without groups are products of matrices. NULL in *conv when cublasLt has nothing for the problem. */
+det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **conv);
+size_t det_lt_conv_workspace(const det_lt_conv *conv);
+det_status det_lt_conv_run(const det_lt_conv *conv, cublasLtHandle_t handle, const det_conv_data *data,
+                           cudaStream_t stream);
+void det_lt_conv_free(det_lt_conv *conv);
+
+/* Called when all tensors have their place. */
+det_status det_cuda_conv_bind(det_device *device, det_step *step);
+
+/* ------------------------------------------------------------------------------------------------------- running */
+
+/* The parameter block that all kernels of the context read. */
+const det_block *det_cuda_block(const det_device *device);
+
+det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_facts *facts);
+void det_runner_close(det_device *device);
+det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
+det_status det_runner_times(det_device *device, det_plan *plan, det_stage_times *times);
+
+/* Kernels, one per operator. */
+#define DET_OP(id, name) extern const det_kernel det_cuda_##name;
+#include "../ops.def"
+#undef DET_OP
+
+#endif

@@ -1,0 +1,269 @@
+/* Devices: found, opened, described; their memory and their errors. */
+#include "cuda.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* ------------------------------------------------------------------------------------------------------- errors */
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static det_status status_of(cudaError_t error) {
+    switch (error) {
+    case cudaErrorMemoryAllocation:
+        return DET_ERROR_OUT_OF_MEMORY;
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorInvalidDevice:
+    case cudaErrorStubLibrary:
+    case cudaErrorCompatNotSupportedOnDevice:
+        return DET_ERROR_NO_DEVICE;
+    default:
+        return DET_ERROR_DEVICE;
+    }
+}
+
+det_status det_cuda_fail(cudaError_t error, const char *call, const char *file, int line) {
+    (void)cudaGetLastError(); /* one that lasts comes back by itself */
+    int length = (int)strcspn(call, "(");
+    return det_fail(status_of(error), "%.*s -> %s: %s (%s:%d)", length, call, cudaGetErrorName(error),
+                    cudaGetErrorString(error), file_name(file), line);
+}
+
+det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *file, int line) {
+    int length = (int)strcspn(call, "(");
+    det_status ours = status == CUDNN_STATUS_ALLOC_FAILED || status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+                              status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED
+                          ? DET_ERROR_OUT_OF_MEMORY
+                          : DET_ERROR_DEVICE;
+    return det_fail(ours, "%.*s -> %s (%s:%d)", length, call, cudnnGetErrorString(status), file_name(file), line);
+}
+
+det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *file, int line) {
+    int length = (int)strcspn(call, "(");
+    det_status ours = status == CUBLAS_STATUS_ALLOC_FAILED ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_DEVICE;
+    return det_fail(ours, "%.*s -> %s (%s:%d)", length, call, cublasLtGetStatusName(status), file_name(file), line);
+}
+
+/* ------------------------------------------------------------------------------------------------------- device */
+
+int det_cuda_enter(const det_device *device) {
+    int previous = device->index;
+    (void)cudaGetDevice(&previous);
+    if (previous != device->index)
+        (void)cudaSetDevice(device->index); /* a failure shows in the next call */
+    return previous;
+}
+
+void det_cuda_leave(int previous) {
+    int current = previous;
+    (void)cudaGetDevice(&current);
+    if (previous != current)
+        (void)cudaSetDevice(previous);
+}
+
+/* "GPU-8a3f0c2e-..." of the 16 bytes. */
+static void uuid_text(const cudaUUID_t *uuid, char text[48]) {
+    int n = snprintf(text, 48, "GPU-");
+    for (int i = 0; i < 16; i++) {
+        bool dash = i == 4 || i == 6 || i == 8 || i == 10;
+        n += snprintf(text + n, 48 - (size_t)n, dash ? "-%02x" : "%02x", (unsigned char)uuid->bytes[i]);
+    }
+}
+
+static det_status find_uuid(const char *wanted, int n_devices, int *index) {
+    for (int i = 0; i < n_devices; i++) {
+        struct cudaDeviceProp properties;
+        char text[48];
+        CUDA_TRY(cudaGetDeviceProperties(&properties, i));
+        uuid_text(&properties.uuid, text);
+        if (!strcasecmp(text, wanted)) {
+            *index = i;
+            return DET_OK;
+        }
+    }
+    DET_FAIL(DET_ERROR_NO_DEVICE, "none of the %d CUDA device%s has the UUID %s", n_devices, n_devices == 1 ? "" : "s",
+             wanted);
+}
+
+enum { LEAST_MAJOR = 7, BF16_MAJOR = 8 };
+
+static det_status choose_precision(det_context_options *options, const struct cudaDeviceProp *properties) {
+    if (options->precision == DET_PRECISION_AUTO)
+        options->precision = DET_FP16;
+    bool newer = options->precision == DET_BF16 || options->precision == DET_TF32;
+    if (newer && properties->major < BF16_MAJOR)
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "%s has compute capability %d.%d; bf16 and tf32 need 8.0", properties->name,
+                 properties->major, properties->minor);
+    return DET_OK;
+}
+
+static det_status find_device(det_context_options *options, struct cudaDeviceProp *properties) {
+    int n_devices = 0;
+    CUDA_TRY(cudaGetDeviceCount(&n_devices));
+    if (n_devices == 0)
+        DET_FAIL(DET_ERROR_NO_DEVICE, "there is no CUDA device");
+    if (options->device_uuid)
+        DET_TRY(find_uuid(options->device_uuid, n_devices, &options->device_index));
+    if (options->device_index >= n_devices)
+        DET_FAIL(DET_ERROR_NO_DEVICE, "device_index is %d; there %s %d CUDA device%s", options->device_index,
+                 n_devices == 1 ? "is" : "are", n_devices, n_devices == 1 ? "" : "s");
+    CUDA_TRY(cudaGetDeviceProperties(properties, options->device_index));
+    if (properties->major < LEAST_MAJOR)
+        DET_FAIL(DET_ERROR_NO_DEVICE, "%s has compute capability %d.%d; %d.0 is the least", properties->name,
+                 properties->major, properties->minor, LEAST_MAJOR);
+    return choose_precision(options, properties);
+}
+
+static det_status open_libraries(det_device *device) {
+    CUDA_TRY(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
+    CUDNN_TRY(cudnnCreate(&device->cudnn));
+    CUDNN_TRY(cudnnSetStream(device->cudnn, device->stream));
+    CUBLAS_TRY(cublasLtCreate(&device->lt));
+    return DET_OK;
+}
+
+static void close_cuda(det_device *device) {
+    if (!device)
+        return;
+    int previous = det_cuda_enter(device);
+    det_runner_close(device);
+    det_cuda_store_close(device);
+    if (device->lt)
+        cublasLtDestroy(device->lt);
+    if (device->cudnn)
+        cudnnDestroy(device->cudnn);
+    if (device->stream)
+        cudaStreamDestroy(device->stream);
+    det_cuda_leave(previous);
+    det_free(device);
+}
+
+static det_status open_cuda(det_context_options *options, det_device **out) {
+    struct cudaDeviceProp properties;
+    DET_TRY(find_device(options, &properties));
+    det_device *device = det_alloc_array(1, sizeof *device);
+    if (!device)
+        return DET_ERROR_OUT_OF_MEMORY;
+    options->n_threads = 1;
+    device->index = options->device_index;
+    device->precision = options->precision;
+    device->type = options->precision == DET_FP16   ? DET_TYPE_F16
+                   : options->precision == DET_BF16 ? DET_TYPE_BF16
+                                                    : DET_TYPE_F32;
+    device->tune = options->flags & DET_CONTEXT_TUNE;
+    device->no_graph = options->flags & (DET_CONTEXT_NO_GRAPH | DET_CONTEXT_PROFILE_LAYERS);
+    device->max_image_bytes = options->max_image_bytes;
+    snprintf(device->name, sizeof device->name, "%.100s", properties.name);
+    int previous = det_cuda_enter(device);
+    det_status status = open_libraries(device);
+    det_cuda_leave(previous);
+    if (status != DET_OK) {
+        close_cuda(device);
+        return status;
+    }
+    *out = device;
+    return DET_OK;
+}
+
+static const char *cuda_name(const det_device *device) {
+    return device->name;
+}
+
+static det_layout cuda_layout(const det_device *device) {
+    return (det_layout){.element_bytes = det_type_bytes(device->type),
+                        .channel_multiple = det_type_vector(device->type),
+                        .views = true};
+}
+
+/* ------------------------------------------------------------------------------------------------------- memory */
+
+det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory) {
+    int previous = det_cuda_enter(device);
+    cudaError_t error = cudaMalloc(memory, n_bytes ? n_bytes : 1);
+    det_cuda_leave(previous);
+    if (error != cudaSuccess) {
+        *memory = NULL;
+        det_status status = det_cuda_fail(error, "cudaMalloc", __FILE__, __LINE__);
+        det_fail_prefix("%zu bytes on %s", n_bytes, device->name);
+        return status;
+    }
+    return DET_OK;
+}
+
+void det_cuda_release(det_device *device, void *memory) {
+    if (!memory)
+        return;
+    int previous = det_cuda_enter(device);
+    (void)cudaFree(memory);
+    det_cuda_leave(previous);
+}
+
+/* ------------------------------------------------------------------------------------------------ for the tests */
+
+static det_status convert(det_device *device, det_type from, det_view x, det_type to, det_view y) {
+    CUDA_TRY(det_launch_convert(from, x, to, y, device->stream));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    return DET_OK;
+}
+
+static det_status transfer(det_device *device, void *data, det_shape s, int stride, float *values, bool get) {
+    size_t n_bytes = (size_t)det_shape_values(s) * sizeof(float);
+    void *copy;
+    DET_TRY(det_cuda_allocate(device, n_bytes, &copy));
+    int previous = det_cuda_enter(device);
+    det_view there = {data, s.n, s.h, s.w, s.c, stride}, here = {copy, s.n, s.h, s.w, s.c, s.c};
+    det_status status = DET_OK;
+    if (!get && cudaMemcpyAsync(copy, values, n_bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
+        status = det_fail(DET_ERROR_DEVICE, "a tensor could not be copied to the device");
+    if (status == DET_OK && !get) {
+        there.c = det_padded(device->type, s.c); /* zero behind the last channel */
+        there.c = there.c > stride ? s.c : there.c;
+        status = convert(device, DET_TYPE_F32, here, device->type, there);
+    }
+    if (status == DET_OK && get) {
+        status = convert(device, device->type, there, DET_TYPE_F32, here);
+        if (status == DET_OK &&
+            (cudaMemcpyAsync(values, copy, n_bytes, cudaMemcpyDeviceToHost, device->stream) != cudaSuccess ||
+             cudaStreamSynchronize(device->stream) != cudaSuccess))
+            status = det_fail(DET_ERROR_DEVICE, "a tensor could not be copied from the device");
+    }
+    det_cuda_leave(previous);
+    det_cuda_release(device, copy);
+    return status;
+}
+
+static det_status get_cuda(det_device *device, const void *data, det_shape shape, int stride, float *values) {
+    return transfer(device, (void *)(uintptr_t)data, shape, stride, values, true);
+}
+
+static det_status set_cuda(det_device *device, void *data, det_shape shape, int stride, const float *values) {
+    return transfer(device, data, shape, stride, (float *)(uintptr_t)values, false);
+}
+
+static const det_kernel *const kernels[DET_N_OPS] = {
+#define DET_OP(id, name) [DET_OP_##id] = &det_cuda_##name,
+#include "../ops.def"
+#undef DET_OP
+};
+
+const det_backend det_cuda = {
+    .name = "CUDA",
+    .device_type = DET_DEVICE_CUDA,
+    .open = open_cuda,
+    .close = close_cuda,
+    .device_name = cuda_name,
+    .layout = cuda_layout,
+    .allocate = det_cuda_allocate,
+    .release = det_cuda_release,
+    .run = det_runner_run,
+    .finish = det_runner_open,
+    .times = det_runner_times,
+    .get = get_cuda,
+    .set = set_cuda,
+    .kernels = kernels,
+};

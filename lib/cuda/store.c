@@ -1,0 +1,178 @@
+/* Weights on the device: packed, converted and uploaded once for each model, device and element type. */
+#include "cuda.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct item {
+    struct item *next;
+    char name[DET_NAME_BYTES + 32];
+    void *data;
+} item;
+
+struct det_store {
+    det_store *next;
+    int index; /* of the device */
+    det_type type;
+    int n_users;
+    item *items;
+};
+
+/* ------------------------------------------------------------------------------------------------------ conversion */
+
+static uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* Round to nearest, ties to even. */
+static uint16_t to_bf16(float x) {
+    uint32_t bits = bits_of(x);
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(bits >> 16 | 0x40); /* a NaN stays one */
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static uint16_t to_f16(float x) {
+    uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude >= 0x47800000) /* 65536 and up, infinity, NaN */
+        return (uint16_t)(sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00));
+    if (magnitude < 0x38800000) { /* below 2^-14: the unit of the last place is 2^-24 */
+        float scaled = (x < 0 ? -x : x) * 16777216.0f;
+        uint32_t whole = (uint32_t)scaled;
+        float rest = scaled - (float)whole;
+        whole += rest > 0.5f || (rest == 0.5f && (whole & 1));
+        return (uint16_t)(sign | whole);
+    }
+    uint32_t half = magnitude - 0x38000000;
+    half = (half + 0xfff + (half >> 13 & 1)) >> 13;
+    return (uint16_t)(sign | half);
+}
+
+/* In place: the halves overtake nothing, for each is written behind what is read next. */
+static void convert(float *values, size_t n, det_type type) {
+    uint16_t *halves = (uint16_t *)(void *)values;
+    for (size_t i = 0; type != DET_TYPE_F32 && i < n; i++) {
+        float value;
+        memcpy(&value, (const char *)values + i * sizeof value, sizeof value);
+        uint16_t half = type == DET_TYPE_F16 ? to_f16(value) : to_bf16(value);
+        memcpy(&halves[i], &half, sizeof half);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- the store */
+
+/* This context's store: the model's for its device and type, or one of its own where there is no model (tests). */
+static det_status open_store(det_device *device, det_shared *shared) {
+    if (device->store)
+        return DET_OK;
+    det_store **list = shared ? (det_store **)(void *)&shared->stores : NULL;
+    for (det_store *s = list ? *list : NULL; s && !device->store; s = s->next) {
+        if (s->index == device->index && s->type == device->type)
+            device->store = s;
+    }
+    if (!device->store) {
+        device->store = det_alloc_array(1, sizeof *device->store);
+        if (!device->store)
+            return DET_ERROR_OUT_OF_MEMORY;
+        device->store->index = device->index;
+        device->store->type = device->type;
+        device->store->next = list ? *list : NULL;
+        if (list)
+            *list = device->store;
+    }
+    device->store->n_users++;
+    device->shared = shared;
+    return DET_OK;
+}
+
+static void free_store(det_device *device, det_store *store) {
+    while (store->items) {
+        item *next = store->items->next;
+        det_cuda_release(device, store->items->data);
+        det_free(store->items);
+        store->items = next;
+    }
+    det_free(store);
+}
+
+void det_cuda_store_close(det_device *device) {
+    det_store *store = device->store;
+    if (!store)
+        return;
+    if (device->shared)
+        pthread_mutex_lock(&device->shared->lock);
+    if (--store->n_users == 0) {
+        det_store **link = device->shared ? (det_store **)(void *)&device->shared->stores : &store;
+        while (*link != store)
+            link = &(*link)->next;
+        *link = store->next;
+        free_store(device, device->store);
+    }
+    if (device->shared)
+        pthread_mutex_unlock(&device->shared->lock);
+    device->store = NULL;
+}
+
+static det_status upload(det_device *device, const void *values, size_t n_bytes, void *data) {
+    CUDA_TRY(cudaMemcpyAsync(data, values, n_bytes, cudaMemcpyHostToDevice, device->stream));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    return DET_OK;
+}
+
+static det_status fill(det_device *device, item *new, det_type type, size_t n, det_pack_fn pack, const void *what) {
+    size_t n_bytes = n * (size_t)det_type_bytes(type);
+    float *values = det_alloc_array(n, sizeof *values);
+    if (!values)
+        return DET_ERROR_OUT_OF_MEMORY;
+    pack(what, values);
+    convert(values, n, type);
+    det_status status = det_cuda_allocate(device, n_bytes, &new->data);
+    int previous = det_cuda_enter(device);
+    if (status == DET_OK)
+        status = upload(device, values, n_bytes, new->data);
+    det_cuda_leave(previous);
+    det_free(values);
+    return status;
+}
+
+static det_status find_or_make(det_device *device, const char *name, det_type type, size_t n, det_pack_fn pack,
+                               const void *what, const void **data) {
+    for (const item *i = device->store->items; i; i = i->next) {
+        if (!strcmp(i->name, name)) {
+            *data = i->data;
+            return DET_OK;
+        }
+    }
+    item *new = det_alloc_array(1, sizeof *new);
+    if (!new)
+        return DET_ERROR_OUT_OF_MEMORY;
+    snprintf(new->name, sizeof new->name, "%s", name);
+    det_status status = fill(device, new, type, n, pack, what);
+    if (status != DET_OK) {
+        det_cuda_release(device, new->data);
+        det_free(new);
+        return status;
+    }
+    new->next = device->store->items;
+    device->store->items = new;
+    *data = new->data;
+    return DET_OK;
+}
+
+det_status det_cuda_weights(det_device *device, const det_plan_facts *facts, const char *node, const char *part,
+                            det_type type, size_t n, det_pack_fn pack, const void *what, size_t *n_bytes,
+                            const void **data) {
+    char name[sizeof((item *)0)->name];
+    snprintf(name, sizeof name, "%s/%s", node, part);
+    *n_bytes += n * (size_t)det_type_bytes(type);
+    if (facts->shared)
+        pthread_mutex_lock(&facts->shared->lock);
+    det_status status = open_store(device, facts->shared);
+    if (status == DET_OK)
+        status = find_or_make(device, name, type, n, pack, what, data);
+    if (facts->shared)
+        pthread_mutex_unlock(&facts->shared->lock);
+    return status;
+}
