@@ -40,7 +40,10 @@ det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *fi
                               status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED
                           ? DET_ERROR_OUT_OF_MEMORY
                           : DET_ERROR_DEVICE;
-    return det_fail(ours, "%.*s -> %s (%s:%d)", length, call, cudnnGetErrorString(status), file_name(file), line);
+    char reason[256] = "";
+    cudnnGetLastErrorString(reason, sizeof reason);
+    return det_fail(ours, "%.*s -> %s%s%s (%s:%d)", length, call, cudnnGetErrorString(status), reason[0] ? ": " : "", reason,
+                    file_name(file), line);
 }
 
 det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *file, int line) {

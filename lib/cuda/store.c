@@ -139,7 +139,7 @@ static det_status fill(det_device *device, item *new, det_type type, size_t n, d
 
 static det_status find_or_make(det_device *device, const char *name, det_type type, size_t n, det_pack_fn pack,
                                const void *what, const void **data) {
-    for (const item *i = device->store->items; i; i = i->next) {
+    for (const item *i = device->store->items; i && device->shared; i = i->next) {
         if (!strcmp(i->name, name)) {
             *data = i->data;
             return DET_OK;

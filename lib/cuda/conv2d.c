@@ -1,0 +1,436 @@
+/* Convolution: our kernel for depthwise ones, cublasLt or cuDNN for the rest.
+ *
+ * A library that can do the whole (bias, activation, residual, activation) does it in one pass. What it cannot do is left
+ * to one more kernel over its output, the epilogue. */
+#include "cuda.h"
+
+#include <stdio.h>
+
+enum { MAX_TRIED = 4, REPEATS = 12 };
+
+typedef struct conv_state {
+    det_conv_problem problem; /* whole */
+    /* One of these, or both NULL for depthwise. */
+    det_cudnn_conv *cudnn;
+    det_lt_conv *lt;
+    bool epilogue; /* left to the epilogue kernel: what `library` does not say */
+    det_conv_problem library;
+    const void *weight, *bias;   /* in the element type */
+    const float *exact_bias;     /* in float: depthwise and epilogue */
+    det_conv_data data;
+    char impl[48];
+} conv_state;
+
+/* ------------------------------------------------------------------------------------------------------- weights */
+
+typedef struct packing {
+    const det_conv_params *params;
+    int c_in, c_out, c_group; /* padded; c_group: input channels of one group */
+} packing;
+
+/* [c_out, c_in / groups, k, k] of all parts -> [c_out, k, k, c_group], zeros in the padding. */
+static void pack_filters(const void *what, float *values) {
+    const packing *p = what;
+    int k = p->params->k, row = 0;
+    for (int part = 0; part < p->params->n_parts; part++) {
+        const det_weight *w = p->params->parts[part].weight;
+        int c = (int)w->shape[1];
+        for (int64_t o = 0; o < w->shape[0]; o++, row++) {
+            for (int i = 0; i < c; i++) {
+                for (int j = 0; j < k * k; j++)
+                    values[((size_t)row * k * k + j) * p->c_group + i] = w->values[(o * c + i) * k * k + j];
+            }
+        }
+    }
+}
+
+/* [c, 1, k, k] -> [k, k, c]. */
+static void pack_depthwise(const void *what, float *values) {
+    const packing *p = what;
+    const det_weight *w = p->params->parts[0].weight;
+    int taps = p->params->k * p->params->k;
+    for (int64_t c = 0; c < w->shape[0]; c++) {
+        for (int j = 0; j < taps; j++)
+            values[(size_t)j * p->c_out + c] = w->values[c * taps + j];
+    }
+}
+
+static void pack_bias(const void *what, float *values) {
+    const packing *p = what;
+    for (int part = 0; part < p->params->n_parts; part++) {
+        const det_conv_part *source = &p->params->parts[part];
+        for (int64_t i = 0; i < source->weight->shape[0]; i++)
+            *values++ = source->bias ? source->bias->values[i] : 0.0f;
+    }
+}
+
+static bool has_bias(const det_conv_params *p) {
+    for (int i = 0; i < p->n_parts; i++) {
+        if (p->parts[i].bias)
+            return true;
+    }
+    return false;
+}
+
+static bool is_depthwise(const det_step *step) {
+    const det_conv_params *p = &step->node->u.conv;
+    return p->groups > 1 && p->groups == step->input_shapes[0].c && p->groups == step->output_shape.c;
+}
+
+static det_status load_weights(det_device *device, det_step *step, const det_plan_facts *facts, conv_state *s) {
+    const det_conv_params *p = &step->node->u.conv;
+    const det_conv_problem *q = &s->problem;
+    bool depthwise = is_depthwise(step);
+    packing what = {p, q->c_in, q->c_out, p->groups > 1 ? q->c_in / p->groups : q->c_in};
+    size_t n = (size_t)(depthwise ? q->c_out : q->c_out * what.c_group) * (size_t)(p->k * p->k);
+    const char *name = step->node->name;
+    DET_TRY(det_cuda_weights(device, facts, name, "weight", q->type, n, depthwise ? pack_depthwise : pack_filters, &what,
+                             &step->weights_bytes, &s->weight));
+    if (!q->has_bias)
+        return DET_OK;
+    const void *exact;
+    DET_TRY(det_cuda_weights(device, facts, name, "exact_bias", DET_TYPE_F32, (size_t)q->c_out, pack_bias, &what,
+                             &step->weights_bytes, &exact));
+    s->exact_bias = exact;
+    return det_cuda_weights(device, facts, name, "bias", q->type, (size_t)q->c_out, pack_bias, &what,
+                            &step->weights_bytes, &s->bias);
+}
+
+/* -------------------------------------------------------------------------------------------------------- choice */
+
+static det_conv_problem problem_of(const det_device *device, const det_step *step) {
+    const det_conv_params *p = &step->node->u.conv;
+    det_shape in = step->input_shapes[0], out = step->output_shape;
+    return (det_conv_problem){.type = device->type,
+                              .tf32 = device->precision == DET_TF32,
+                              .n = in.n,
+                              .h = in.h,
+                              .w = in.w,
+                              .c_in = det_padded(device->type, in.c),
+                              .x_stride = step->input_strides[0],
+                              .h_out = out.h,
+                              .w_out = out.w,
+                              .c_out = det_padded(device->type, out.c),
+                              .y_stride = step->output_stride,
+                              .residual_stride = p->has_residual ? step->input_strides[1] : 0,
+                              .k = p->k,
+                              .stride = p->stride,
+                              .pad = p->pad,
+                              .groups = p->groups,
+                              .has_bias = has_bias(p),
+                              .has_residual = p->has_residual,
+                              .unit = det_cuda_unit(p->act),
+                              .post_unit = det_cuda_unit(p->post_act)};
+}
+
+/* The problem without all that an epilogue can do. */
+static det_conv_problem bare(const det_conv_problem *whole) {
+    det_conv_problem p = *whole;
+    p.has_bias = p.has_residual = false;
+    p.unit = p.post_unit = DET_UNIT_NONE;
+    return p;
+}
+
+static bool is_product(const det_conv_problem *p) {
+    return p->k == 1 && p->stride == 1 && p->pad == 0 && p->groups == 1;
+}
+
+/* What cublasLt has epilogues for; sets whether that is all. */
+static det_conv_problem product_part(const det_conv_problem *whole, bool *all) {
+    det_conv_problem p = *whole;
+    *all = !whole->has_residual && (whole->unit == DET_UNIT_NONE || whole->unit == DET_UNIT_RELU);
+    if (!*all) {
+        p.unit = p.post_unit = DET_UNIT_NONE;
+        p.has_residual = false;
+    }
+    return p;
+}
+
+static void use_cudnn(conv_state *s, const det_conv_problem *library, bool whole, det_cudnn_conv *conv) {
+    s->cudnn = conv;
+    s->library = *library;
+    s->epilogue = !whole;
+    snprintf(s->impl, sizeof s->impl, "%s%s", det_cudnn_conv_impl(conv), s->epilogue ? " + epilogue" : "");
+}
+
+static void use_lt(conv_state *s, const det_conv_problem *library, bool whole, det_lt_conv *conv) {
+    s->lt = conv;
+    s->library = *library;
+    s->epilogue = !whole;
+    snprintf(s->impl, sizeof s->impl, "cublasLt%s", s->epilogue ? " + epilogue" : "");
+}
+
+static det_status try_cudnn(det_device *device, conv_state *s, const det_conv_problem *library, bool fallback) {
+    det_cudnn_conv *conv = NULL;
+    int n = 0;
+    DET_TRY(det_cudnn_conv_find(device->cudnn, library, fallback, 1, &conv, &n));
+    if (n > 0)
+        use_cudnn(s, library, library == &s->problem, conv);
+    return DET_OK;
+}
+
+static det_status try_lt(det_device *device, conv_state *s, bool only_whole) {
+    bool all;
+    det_conv_problem part = product_part(&s->problem, &all);
+    det_lt_conv *conv = NULL;
+    if (!is_product(&s->problem) || (only_whole && !all))
+        return DET_OK;
+    DET_TRY(det_lt_conv_find(device->lt, &part, &conv));
+    if (conv)
+        use_lt(s, &part, all, conv);
+    return DET_OK;
+}
+
+/* Without a clock: whole products by cublasLt, whole convolutions by cuDNN, then those that need an epilogue, then what
+ * cuDNN keeps as the last resort. */
+static det_status choose(det_device *device, const det_step *step, conv_state *s) {
+    const det_conv_problem part = bare(&s->problem);
+    DET_TRY(try_lt(device, s, true));
+    if (!s->lt)
+        DET_TRY(try_cudnn(device, s, &s->problem, false));
+    if (!s->lt && !s->cudnn)
+        DET_TRY(try_cudnn(device, s, &part, false));
+    if (!s->lt && !s->cudnn)
+        DET_TRY(try_lt(device, s, false));
+    if (s->lt || s->cudnn)
+        return DET_OK;
+    DET_TRY(try_cudnn(device, s, &part, true));
+    if (!s->cudnn)
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "neither cuDNN nor cublasLt can compute it");
+    det_log(DET_LOG_WARNING, "cuDNN has only its fallback engine for the convolution '%s' of %d -> %d channels, k %d",
+            step->node->name, s->problem.c_in, s->problem.c_out, s->problem.k);
+    return DET_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------------- running */
+
+static det_view view(void *data, const det_conv_problem *p, int stride) {
+    return (det_view){data, p->n, p->h_out, p->w_out, p->c_out, stride};
+}
+
+static det_status run_library(det_device *device, const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
+    if (s->lt)
+        return det_lt_conv_run(s->lt, device->lt, data, stream);
+    return det_cudnn_conv_run(s->cudnn, device->cudnn);
+}
+
+static det_status run_epilogue(const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
+    const det_conv_problem *p = &s->problem;
+    det_view y = view(data->y, p, p->y_stride);
+    det_epilogue_args args = {.type = p->type,
+                              .x = y,
+                              .y = y,
+                              .bias = p->has_bias && !s->library.has_bias ? s->exact_bias : NULL,
+                              .unit = p->unit,
+                              .post_unit = p->post_unit};
+    if (p->has_residual)
+        args.residual = view((void *)(uintptr_t)data->residual, p, p->residual_stride);
+    CUDA_TRY(det_launch_epilogue(&args, stream));
+    return DET_OK;
+}
+
+static det_status run_depthwise(const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
+    const det_conv_problem *p = &s->problem;
+    det_depthwise_args args = {.type = p->type,
+                               .x = {(void *)(uintptr_t)data->x, p->n, p->h, p->w, p->c_in, p->x_stride},
+                               .y = view(data->y, p, p->y_stride),
+                               .weight = data->weight,
+                               .bias = s->exact_bias,
+                               .k = p->k,
+                               .stride = p->stride,
+                               .pad = p->pad,
+                               .unit = p->unit,
+                               .post_unit = p->post_unit};
+    if (p->has_residual)
+        args.residual = view((void *)(uintptr_t)data->residual, p, p->residual_stride);
+    CUDA_TRY(det_launch_depthwise(&args, stream));
+    return DET_OK;
+}
+
+static det_status run_conv(det_device *device, const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
+    if (!s->lt && !s->cudnn)
+        return run_depthwise(s, data, stream);
+    DET_TRY(run_library(device, s, data, stream));
+    return s->epilogue ? run_epilogue(s, data, stream) : DET_OK;
+}
+
+static det_status run(det_device *device, const det_step *step, const det_frame *frame, det_stream stream) {
+    (void)frame;
+    const conv_state *s = step->state;
+    return run_conv(device, s, &s->data, stream);
+}
+
+/* ------------------------------------------------------------------------------------------------ the timed choice */
+
+static size_t workspace_of(const conv_state *s) {
+    return s->lt ? det_lt_conv_workspace(s->lt) : s->cudnn ? det_cudnn_conv_workspace(s->cudnn) : 0;
+}
+
+static det_status time_runs(det_device *device, const conv_state *s, const det_conv_data *data, cudaEvent_t begin,
+                            cudaEvent_t end, float *ms) {
+    *ms = 1e30f;
+    for (int i = 0; i < REPEATS; i++) {
+        float once;
+        CUDA_TRY(cudaEventRecord(begin, device->stream));
+        DET_TRY(run_conv(device, s, data, device->stream));
+        CUDA_TRY(cudaEventRecord(end, device->stream));
+        CUDA_TRY(cudaEventSynchronize(end));
+        CUDA_TRY(cudaEventElapsedTime(&once, begin, end));
+        *ms = DET_MIN(*ms, once);
+    }
+    return DET_OK;
+}
+
+/* In memory of its own, which is given back. */
+static det_status time_conv(det_device *device, const conv_state *s, cudaEvent_t begin, cudaEvent_t end, float *ms) {
+    const det_conv_problem *p = &s->problem;
+    size_t element = (size_t)det_type_bytes(p->type), n_out = (size_t)p->n * p->h_out * p->w_out;
+    size_t sizes[] = {(size_t)p->n * p->h * p->w * p->x_stride * element, n_out * p->y_stride * element,
+                      n_out * p->residual_stride * element, workspace_of(s)};
+    char *memory;
+    size_t n_bytes = 0, offsets[DET_COUNT(sizes)];
+    for (size_t i = 0; i < DET_COUNT(sizes); i++) {
+        offsets[i] = n_bytes;
+        n_bytes += (sizes[i] + 255) / 256 * 256;
+    }
+    DET_TRY(det_cuda_allocate(device, n_bytes, (void **)&memory));
+    det_conv_data data = {.x = memory,
+                          .weight = s->weight,
+                          .bias = s->bias,
+                          .residual = memory + offsets[2],
+                          .y = memory + offsets[1],
+                          .workspace = memory + offsets[3]};
+    det_status status = DET_OK;
+    if (cudaMemsetAsync(memory, 0, n_bytes, device->stream) != cudaSuccess)
+        status = det_fail(DET_ERROR_DEVICE, "memory for the timed choice could not be cleared");
+    if (status == DET_OK && s->cudnn)
+        status = det_cudnn_conv_bind(s->cudnn, &data);
+    if (status == DET_OK)
+        status = time_runs(device, s, &data, begin, end, ms);
+    det_cuda_release(device, memory);
+    return status;
+}
+
+static void drop(conv_state *s) {
+    det_cudnn_conv_free(s->cudnn);
+    det_lt_conv_free(s->lt);
+    s->cudnn = NULL;
+    s->lt = NULL;
+}
+
+/* Keeps the faster of what `best` holds and `tried`, and frees the other. */
+static det_status keep_faster(det_device *device, conv_state *best, float *best_ms, conv_state *tried,
+                              cudaEvent_t begin, cudaEvent_t end) {
+    float ms;
+    det_status status = time_conv(device, tried, begin, end, &ms);
+    if (status == DET_OK)
+        det_log(DET_LOG_DEBUG, "tune: %s takes %.1f us", tried->impl, 1e3 * (double)ms);
+    if (status != DET_OK || ms >= *best_ms) {
+        drop(tried);
+        return status;
+    }
+    drop(best);
+    *best = *tried;
+    *best_ms = ms;
+    return DET_OK;
+}
+
+static det_status tune_among(det_device *device, conv_state *s, cudaEvent_t begin, cudaEvent_t end) {
+    float ms;
+    DET_TRY(time_conv(device, s, begin, end, &ms));
+    conv_state tried = *s;
+    tried.cudnn = NULL;
+    tried.lt = NULL;
+    if (!s->lt)
+        DET_TRY(try_lt(device, &tried, false));
+    if (tried.lt)
+        DET_TRY(keep_faster(device, s, &ms, &tried, begin, end));
+    det_cudnn_conv *convs[MAX_TRIED];
+    int n = 0;
+    DET_TRY(det_cudnn_conv_find(device->cudnn, &s->problem, false, MAX_TRIED, convs, &n));
+    det_status status = DET_OK;
+    for (int i = 0; i < n; i++) {
+        if (status != DET_OK) {
+            det_cudnn_conv_free(convs[i]);
+            continue;
+        }
+        tried = *s;
+        tried.lt = NULL;
+        use_cudnn(&tried, &s->problem, true, convs[i]);
+        status = keep_faster(device, s, &ms, &tried, begin, end);
+    }
+    return status;
+}
+
+static det_status tune(det_device *device, conv_state *s) {
+    cudaEvent_t begin = NULL, end = NULL;
+    det_status status = DET_OK;
+    if (cudaEventCreate(&begin) != cudaSuccess || cudaEventCreate(&end) != cudaSuccess)
+        status = det_fail(DET_ERROR_DEVICE, "no events for the timed choice");
+    if (status == DET_OK)
+        status = tune_among(device, s, begin, end);
+    if (begin)
+        cudaEventDestroy(begin);
+    if (end)
+        cudaEventDestroy(end);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------- kernel */
+
+static const char *refuse(const det_step *step) {
+    const det_conv_params *p = &step->node->u.conv;
+    enum { MOST_CHANNELS_OF_VECTOR = 8 };
+    if (is_depthwise(step))
+        return (p->k == 3 || p->k == 5 || p->k == 7) && p->stride <= 2 ? NULL
+                                                                       : "a depthwise convolution with k other than 3, 5, 7";
+    if (p->groups > 1 && (step->input_shapes[0].c / p->groups % MOST_CHANNELS_OF_VECTOR ||
+                          step->output_shape.c / p->groups % MOST_CHANNELS_OF_VECTOR))
+        return "a grouped convolution whose groups are no multiple of 8 channels";
+    return NULL;
+}
+
+static det_status choose_and_load(det_device *device, det_step *step, const det_plan_facts *facts, conv_state *s) {
+    DET_TRY(load_weights(device, step, facts, s));
+    if (is_depthwise(step)) {
+        snprintf(s->impl, sizeof s->impl, "depthwise");
+        return DET_OK;
+    }
+    DET_TRY(choose(device, step, s));
+    return device->tune ? tune(device, s) : DET_OK;
+}
+
+static det_status prepare(det_device *device, det_step *step, const det_plan_facts *facts) {
+    conv_state *s = det_alloc_array(1, sizeof *s);
+    if (!s)
+        return DET_ERROR_OUT_OF_MEMORY;
+    step->state = s; /* released by the plan, whatever happens */
+    s->problem = problem_of(device, step);
+    int previous = det_cuda_enter(device);
+    det_status status = choose_and_load(device, step, facts, s);
+    det_cuda_leave(previous);
+    step->workspace_bytes = workspace_of(s);
+    step->impl = s->impl;
+    return status;
+}
+
+det_status det_cuda_conv_bind(det_device *device, det_step *step) {
+    (void)device;
+    conv_state *s = step->state;
+    s->data = (det_conv_data){.x = step->inputs[0],
+                              .weight = s->weight,
+                              .bias = s->bias,
+                              .residual = s->problem.has_residual ? step->inputs[1] : NULL,
+                              .y = step->output,
+                              .workspace = step->workspace};
+    return s->cudnn ? det_cudnn_conv_bind(s->cudnn, &s->data) : DET_OK;
+}
+
+static void release(det_device *device, void *state) {
+    int previous = det_cuda_enter(device);
+    drop(state);
+    det_cuda_leave(previous);
+    det_free(state);
+}
+
+const det_kernel det_cuda_conv2d = {.refuse = refuse, .prepare = prepare, .run = run, .release = release};

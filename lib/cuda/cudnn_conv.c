@@ -1,0 +1,376 @@
+/* Convolutions through cuDNN's graph API: convolution, bias, activation, residual, activation as one operation graph,
+ * whose values between operations are virtual (they never reach memory) and in float.
+ *
+ * cuDNN's heuristics answer with engine configurations, the most promising first; one that can be finalised into a plan
+ * can be run. A plan's addresses are fixed once (bind), so that a run creates nothing. */
+#include "cuda.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_DESCRIPTORS = 48, MAX_CONFIGS = 16 };
+enum { UID_X = 1, UID_WEIGHT, UID_Y, UID_BIAS, UID_RESIDUAL, UID_VIRTUAL };
+static const size_t MAX_WORKSPACE_BYTES = (size_t)256 << 20;
+
+/* All descriptors of one operation graph; the plans made of it keep it alive. */
+typedef struct graph {
+    int n_users, n_descriptors, n_operations;
+    int64_t next_uid;
+    cudnnBackendDescriptor_t descriptors[MAX_DESCRIPTORS];
+    cudnnBackendDescriptor_t operations[6], whole;
+} graph;
+
+struct det_cudnn_conv {
+    graph *graph;
+    cudnnBackendDescriptor_t config, plan, pack;
+    size_t workspace_bytes;
+    bool has_bias, has_residual;
+    char impl[32];
+};
+
+/* --------------------------------------------------------------------------------------------------- descriptors */
+
+static det_status set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                      int64_t n, const void *values) {
+    CUDNN_TRY(cudnnBackendSetAttribute(d, name, type, n, values));
+    return DET_OK;
+}
+
+static det_status set_descriptor(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                 cudnnBackendDescriptor_t value) {
+    return set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
+}
+
+static det_status finalize(cudnnBackendDescriptor_t d) {
+    CUDNN_TRY(cudnnBackendFinalize(d));
+    return DET_OK;
+}
+
+static det_status create(graph *g, cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d) {
+    if (g->n_descriptors == MAX_DESCRIPTORS)
+        DET_FAIL(DET_ERROR_INTERNAL, "a graph of more than %d descriptors", MAX_DESCRIPTORS);
+    CUDNN_TRY(cudnnBackendCreateDescriptor(type, d));
+    g->descriptors[g->n_descriptors++] = *d;
+    return DET_OK;
+}
+
+static void leave_graph(graph *g) {
+    if (--g->n_users > 0)
+        return;
+    while (g->n_descriptors > 0)
+        cudnnBackendDestroyDescriptor(g->descriptors[--g->n_descriptors]);
+    det_free(g);
+}
+
+static cudnnDataType_t data_type(det_type type) {
+    return type == DET_TYPE_F16 ? CUDNN_DATA_HALF : type == DET_TYPE_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+}
+
+/* [n, c, h, w] with channels next to one another and `stride` elements between pixels. */
+static det_status make_tensor(graph *g, int64_t uid, cudnnDataType_t type, bool is_virtual, const int64_t dims[4],
+                              int64_t stride, cudnnBackendDescriptor_t *d) {
+    const int64_t strides[4] = {dims[2] * dims[3] * stride, 1, dims[3] * stride, stride}, alignment = 16;
+    DET_TRY(create(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, d));
+    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid));
+    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type));
+    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment));
+    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims));
+    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides));
+    if (is_virtual)
+        DET_TRY(set(*d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual));
+    return finalize(*d);
+}
+
+/* A tensor of y's shape: the last operation's is y itself, the others' are virtual. */
+static det_status make_result(graph *g, const det_conv_problem *p, bool last, cudnnBackendDescriptor_t *d) {
+    const int64_t dims[4] = {p->n, p->c_out, p->h_out, p->w_out};
+    if (last)
+        return make_tensor(g, UID_Y, data_type(p->type), false, dims, p->y_stride, d);
+    return make_tensor(g, g->next_uid++, CUDNN_DATA_FLOAT, true, dims, p->c_out, d);
+}
+
+/* ---------------------------------------------------------------------------------------------------- operations */
+
+static det_status add_operation(graph *g, cudnnBackendDescriptor_t operation) {
+    DET_TRY(finalize(operation));
+    g->operations[g->n_operations++] = operation;
+    return DET_OK;
+}
+
+static det_status make_convolution(graph *g, const det_conv_problem *p, cudnnBackendDescriptor_t y) {
+    const int64_t x_dims[4] = {p->n, p->c_in, p->h, p->w}, w_dims[4] = {p->c_out, p->c_in / p->groups, p->k, p->k};
+    const int64_t n_dims = 2, strides[2] = {p->stride, p->stride}, dilations[2] = {1, 1}, pads[2] = {p->pad, p->pad};
+    /* what the last row and column reach beyond x */
+    const int64_t after[2] = {(int64_t)(p->h_out - 1) * p->stride - p->pad + p->k - p->h,
+                              (int64_t)(p->w_out - 1) * p->stride - p->pad + p->k - p->w};
+    const int64_t post[2] = {DET_MAX(after[0], 0), DET_MAX(after[1], 0)};
+    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    const float one = 1, zero = 0;
+    cudnnBackendDescriptor_t x, w, conv, op;
+    DET_TRY(make_tensor(g, UID_X, data_type(p->type), false, x_dims, p->x_stride, &x));
+    DET_TRY(make_tensor(g, UID_WEIGHT, data_type(p->type), false, w_dims, p->c_in / p->groups, &w));
+    DET_TRY(create(g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, &conv));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &n_dims));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pads));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, post));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilations));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, strides));
+    DET_TRY(finalize(conv));
+    DET_TRY(create(g, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, &op));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, conv));
+    DET_TRY(set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one));
+    DET_TRY(set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero));
+    return add_operation(g, op);
+}
+
+/* y = mode(x), or mode(x, b). */
+static det_status make_pointwise(graph *g, cudnnPointwiseMode_t mode, cudnnBackendDescriptor_t x,
+                                 cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t y) {
+    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    cudnnBackendDescriptor_t pointwise, op;
+    DET_TRY(create(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, &pointwise));
+    DET_TRY(set(pointwise, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode));
+    DET_TRY(set(pointwise, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute));
+    DET_TRY(finalize(pointwise));
+    DET_TRY(create(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, &op));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x));
+    if (b)
+        DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b));
+    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y));
+    return add_operation(g, op);
+}
+
+static cudnnPointwiseMode_t mode_of(det_unit unit) {
+    return unit == DET_UNIT_RELU   ? CUDNN_POINTWISE_RELU_FWD
+           : unit == DET_UNIT_SILU ? CUDNN_POINTWISE_SWISH_FWD
+                                   : CUDNN_POINTWISE_SIGMOID_FWD;
+}
+
+static det_status make_operations(graph *g, const det_conv_problem *p) {
+    const int64_t bias_dims[4] = {1, p->c_out, 1, 1}, y_dims[4] = {p->n, p->c_out, p->h_out, p->w_out};
+    int left = p->has_bias + (p->unit != DET_UNIT_NONE) + p->has_residual + (p->post_unit != DET_UNIT_NONE);
+    cudnnBackendDescriptor_t x, y, other;
+    DET_TRY(make_result(g, p, left == 0, &x));
+    DET_TRY(make_convolution(g, p, x));
+    if (p->has_bias) {
+        DET_TRY(make_tensor(g, UID_BIAS, data_type(p->type), false, bias_dims, p->c_out, &other));
+        DET_TRY(make_result(g, p, --left == 0, &y));
+        DET_TRY(make_pointwise(g, CUDNN_POINTWISE_ADD, x, other, y));
+        x = y;
+    }
+    if (p->unit != DET_UNIT_NONE) {
+        DET_TRY(make_result(g, p, --left == 0, &y));
+        DET_TRY(make_pointwise(g, mode_of(p->unit), x, NULL, y));
+        x = y;
+    }
+    if (p->has_residual) {
+        DET_TRY(make_tensor(g, UID_RESIDUAL, data_type(p->type), false, y_dims, p->residual_stride, &other));
+        DET_TRY(make_result(g, p, --left == 0, &y));
+        DET_TRY(make_pointwise(g, CUDNN_POINTWISE_ADD, x, other, y));
+        x = y;
+    }
+    if (p->post_unit != DET_UNIT_NONE) {
+        DET_TRY(make_result(g, p, true, &y));
+        DET_TRY(make_pointwise(g, mode_of(p->post_unit), x, NULL, y));
+    }
+    return DET_OK;
+}
+
+static det_status make_graph(graph *g, cudnnHandle_t handle, const det_conv_problem *p) {
+    DET_TRY(make_operations(g, p));
+    DET_TRY(create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->whole));
+    DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations, g->operations));
+    DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle));
+    return finalize(g->whole);
+}
+
+/* --------------------------------------------------------------------------------------------------------- plans */
+
+/* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. Writes its
+ * number. */
+static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number) {
+    cudnnNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    cudnnBackendDescriptor_t engine;
+    int64_t n = 0;
+    bool good = cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) == CUDNN_STATUS_SUCCESS;
+    if (!good)
+        return false;
+    good = cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) ==
+               CUDNN_STATUS_SUCCESS &&
+           cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, number) ==
+               CUDNN_STATUS_SUCCESS &&
+           cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                    CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n, notes) == CUDNN_STATUS_SUCCESS;
+    for (int64_t i = 0; good && i < n && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++) {
+        bool strict = p->type == DET_TYPE_F32 && !p->tf32;
+        good = notes[i] != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC &&
+               notes[i] != CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION &&
+               notes[i] != CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13 &&
+               (notes[i] != CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || p->tf32) &&
+               (notes[i] != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
+    }
+    cudnnBackendDestroyDescriptor(engine);
+    return good;
+}
+
+void det_cudnn_conv_free(det_cudnn_conv *conv) {
+    if (!conv)
+        return;
+    cudnnBackendDescriptor_t own[] = {conv->pack, conv->plan, conv->config};
+    for (size_t i = 0; i < DET_COUNT(own); i++) {
+        if (own[i])
+            cudnnBackendDestroyDescriptor(own[i]);
+    }
+    leave_graph(conv->graph);
+    det_free(conv);
+}
+
+static bool finalize_plan(cudnnHandle_t handle, det_cudnn_conv *conv) {
+    int64_t n, workspace = 0;
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &conv->plan) != CUDNN_STATUS_SUCCESS ||
+        cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle) !=
+            CUDNN_STATUS_SUCCESS ||
+        cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                 &conv->config) != CUDNN_STATUS_SUCCESS ||
+        cudnnBackendFinalize(conv->plan) != CUDNN_STATUS_SUCCESS ||
+        cudnnBackendGetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n,
+                                 &workspace) != CUDNN_STATUS_SUCCESS)
+        return false;
+    conv->workspace_bytes = (size_t)workspace;
+    return conv->workspace_bytes <= MAX_WORKSPACE_BYTES;
+}
+
+/* Takes `config` over. *conv stays NULL when it cannot be run. */
+static det_status make_plan(cudnnHandle_t handle, graph *g, const det_conv_problem *p, cudnnBackendDescriptor_t config,
+                            det_cudnn_conv **out) {
+    det_cudnn_conv *conv = det_alloc_array(1, sizeof *conv);
+    if (!conv) {
+        cudnnBackendDestroyDescriptor(config);
+        return DET_ERROR_OUT_OF_MEMORY;
+    }
+    int64_t number = -1;
+    g->n_users++;
+    conv->graph = g;
+    conv->config = config;
+    conv->has_bias = p->has_bias;
+    conv->has_residual = p->has_residual;
+    if (!acceptable(config, p, &number) || !finalize_plan(handle, conv)) {
+        det_cudnn_conv_free(conv);
+        return DET_OK;
+    }
+    snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)number);
+    *out = conv;
+    return DET_OK;
+}
+
+/* The configurations that one mode of the heuristics names. A mode that fails names none: another may. */
+static int ask_heuristics(graph *g, cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t *configs) {
+    cudnnBackendDescriptor_t heuristics;
+    int64_t n = 0;
+    int n_made = 0;
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics) != CUDNN_STATUS_SUCCESS)
+        return 0;
+    bool good =
+        cudnnBackendSetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                 &g->whole) == CUDNN_STATUS_SUCCESS &&
+        cudnnBackendSetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode) ==
+            CUDNN_STATUS_SUCCESS &&
+        cudnnBackendFinalize(heuristics) == CUDNN_STATUS_SUCCESS;
+    while (good && n_made < MAX_CONFIGS &&
+           cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[n_made]) == CUDNN_STATUS_SUCCESS)
+        n_made++;
+    if (n_made == 0 || cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                n_made, &n, configs) != CUDNN_STATUS_SUCCESS)
+        n = 0;
+    cudnnBackendDestroyDescriptor(heuristics);
+    for (int i = (int)n; i < n_made; i++)
+        cudnnBackendDestroyDescriptor(configs[i]);
+    return (int)DET_MIN(n, n_made);
+}
+
+static det_status find_plans(cudnnHandle_t handle, graph *g, const det_conv_problem *p, cudnnBackendHeurMode_t mode,
+                             int most, det_cudnn_conv **convs, int *n) {
+    cudnnBackendDescriptor_t configs[MAX_CONFIGS];
+    int n_configs = ask_heuristics(g, mode, configs);
+    det_status status = DET_OK;
+    for (int i = 0; i < n_configs; i++) {
+        if (*n == most || status != DET_OK) {
+            cudnnBackendDestroyDescriptor(configs[i]);
+            continue;
+        }
+        det_cudnn_conv *conv = NULL;
+        status = make_plan(handle, g, p, configs[i], &conv);
+        if (conv)
+            convs[(*n)++] = conv;
+    }
+    return status;
+}
+
+det_status det_cudnn_conv_find(cudnnHandle_t handle, const det_conv_problem *problem, bool fallback, int most,
+                               det_cudnn_conv **convs, int *n) {
+    graph *g = det_alloc_array(1, sizeof *g);
+    *n = 0;
+    if (!g)
+        return DET_ERROR_OUT_OF_MEMORY;
+    g->n_users = 1;
+    g->next_uid = UID_VIRTUAL;
+    det_status status = make_graph(g, handle, problem);
+    bool refused = status == DET_ERROR_DEVICE; /* an operation or graph that this cuDNN does not know: not an error yet */
+    if (status == DET_OK)
+        status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_A, most, convs, n);
+    if (status == DET_OK && *n == 0)
+        status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_B, most, convs, n);
+    if (status == DET_OK && *n == 0 && fallback)
+        status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_FALLBACK, most, convs, n);
+    leave_graph(g);
+    if (refused) {
+        det_log(DET_LOG_DEBUG, "cuDNN refuses a graph: %s", fallback ? "also the plain convolution" : "something simpler will be tried");
+        return DET_OK;
+    }
+    return status;
+}
+
+size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv) {
+    return conv->workspace_bytes;
+}
+
+const char *det_cudnn_conv_impl(const det_cudnn_conv *conv) {
+    return conv->impl;
+}
+
+/* ------------------------------------------------------------------------------------------------------- running */
+
+det_status det_cudnn_conv_bind(det_cudnn_conv *conv, const det_conv_data *data) {
+    int64_t uids[5] = {UID_X, UID_WEIGHT, UID_Y};
+    void *pointers[5] = {(void *)(uintptr_t)data->x, (void *)(uintptr_t)data->weight, data->y};
+    int64_t n = 3;
+    if (conv->has_bias) {
+        uids[n] = UID_BIAS;
+        pointers[n++] = (void *)(uintptr_t)data->bias;
+    }
+    if (conv->has_residual) {
+        uids[n] = UID_RESIDUAL;
+        pointers[n++] = (void *)(uintptr_t)data->residual;
+    }
+    void *workspace = data->workspace;
+    if (conv->pack)
+        cudnnBackendDestroyDescriptor(conv->pack);
+    conv->pack = NULL;
+    CUDNN_TRY(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &conv->pack));
+    DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids));
+    DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers));
+    DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));
+    return finalize(conv->pack);
+}
+
+det_status det_cudnn_conv_run(const det_cudnn_conv *conv, cudnnHandle_t handle) {
+    CUDNN_TRY(cudnnBackendExecute(handle, conv->plan, conv->pack));
+    return DET_OK;
+}

@@ -1,0 +1,113 @@
+/* 1x1 convolutions as products through cublasLt: y [n h w, c_out] = x [n h w, c_in] times weight [c_out, c_in] turned over,
+ * with bias and ReLU in its epilogue. cublasLt thinks in columns: a matrix of rows of ours is its transpose, so it
+ * computes y' = weight x'. */
+#include "cuda.h"
+
+#include <stdint.h>
+
+enum { WORKSPACE_BYTES = 32 << 20 };
+
+struct det_lt_conv {
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t weight, x, y;
+    cublasLtMatmulAlgo_t algorithm;
+    size_t workspace_bytes;
+    bool has_bias;
+};
+
+static cudaDataType_t data_type(det_type type) {
+    return type == DET_TYPE_F16 ? CUDA_R_16F : type == DET_TYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+void det_lt_conv_free(det_lt_conv *conv) {
+    if (!conv)
+        return;
+    if (conv->product)
+        cublasLtMatmulDescDestroy(conv->product);
+    cublasLtMatrixLayout_t layouts[] = {conv->weight, conv->x, conv->y};
+    for (size_t i = 0; i < DET_COUNT(layouts); i++) {
+        if (layouts[i])
+            cublasLtMatrixLayoutDestroy(layouts[i]);
+    }
+    det_free(conv);
+}
+
+static det_status describe(det_lt_conv *conv, const det_conv_problem *p) {
+    const cublasOperation_t turned = CUBLAS_OP_T;
+    const cublasLtEpilogue_t epilogue = p->has_bias ? p->unit == DET_UNIT_RELU ? CUBLASLT_EPILOGUE_RELU_BIAS
+                                                                               : CUBLASLT_EPILOGUE_BIAS
+                                        : p->unit == DET_UNIT_RELU ? CUBLASLT_EPILOGUE_RELU
+                                                                   : CUBLASLT_EPILOGUE_DEFAULT;
+    const uint64_t m = (uint64_t)p->c_out, n = (uint64_t)p->n * (uint64_t)p->h * (uint64_t)p->w, k = (uint64_t)p->c_in;
+    cublasComputeType_t compute = p->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    CUBLAS_TRY(cublasLtMatmulDescCreate(&conv->product, compute, CUDA_R_32F));
+    CUBLAS_TRY(cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
+    CUBLAS_TRY(cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    /* weight [c_out][c_in] is a column-major [c_in, c_out] */
+    CUBLAS_TRY(cublasLtMatrixLayoutCreate(&conv->weight, data_type(p->type), k, m, (int64_t)k));
+    CUBLAS_TRY(cublasLtMatrixLayoutCreate(&conv->x, data_type(p->type), k, n, p->x_stride));
+    CUBLAS_TRY(cublasLtMatrixLayoutCreate(&conv->y, data_type(p->type), m, n, p->y_stride));
+    return DET_OK;
+}
+
+/* *found: whether there is an algorithm. */
+static det_status choose(cublasLtHandle_t handle, det_lt_conv *conv, bool *found) {
+    const size_t most = WORKSPACE_BYTES;
+    const uint32_t alignment = 16;
+    cublasLtMatmulPreference_t preference;
+    cublasLtMatmulHeuristicResult_t result;
+    int n = 0;
+    CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&preference));
+    static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    cublasStatus_t status =
+        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
+    for (size_t i = 0; i < DET_COUNT(alignments) && status == CUBLAS_STATUS_SUCCESS; i++)
+        status = cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment, sizeof alignment);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulAlgoGetHeuristic(handle, conv->product, conv->weight, conv->x, conv->y, conv->y, preference,
+                                                1, &result, &n);
+    cublasLtMatmulPreferenceDestroy(preference);
+    *found = status == CUBLAS_STATUS_SUCCESS && n > 0;
+    if (*found) {
+        conv->algorithm = result.algo;
+        conv->workspace_bytes = result.workspaceSize;
+    }
+    if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED)
+        return det_cublas_fail(status, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
+    return DET_OK;
+}
+
+det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **out) {
+    det_lt_conv *conv = det_alloc_array(1, sizeof *conv);
+    *out = NULL;
+    if (!conv)
+        return DET_ERROR_OUT_OF_MEMORY;
+    conv->has_bias = problem->has_bias;
+    bool found = false;
+    det_status status = describe(conv, problem);
+    if (status == DET_OK)
+        status = choose(handle, conv, &found);
+    if (status != DET_OK || !found) {
+        det_lt_conv_free(conv);
+        return status;
+    }
+    *out = conv;
+    return DET_OK;
+}
+
+size_t det_lt_conv_workspace(const det_lt_conv *conv) {
+    return conv->workspace_bytes;
+}
+
+det_status det_lt_conv_run(const det_lt_conv *conv, cublasLtHandle_t handle, const det_conv_data *data,
+                           cudaStream_t stream) {
+    const float one = 1, zero = 0;
+    if (conv->has_bias)
+        CUBLAS_TRY(cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &data->bias,
+                                                  sizeof data->bias));
+    CUBLAS_TRY(cublasLtMatmul(handle, conv->product, &one, data->weight, conv->weight, data->x, conv->x, &zero, data->y,
+                              conv->y, data->y, conv->y, &conv->algorithm, data->workspace, conv->workspace_bytes, stream));
+    return DET_OK;
+}
