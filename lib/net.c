@@ -416,12 +416,13 @@ void det_decode(det_net *net, det_op op, const det_tensor_id *heads, int inputs_
         det_shape shape = shape_of(net, heads[level * inputs_per_level]);
         net->n_priors += shape.h * shape.w * params.n_anchors;
     }
-    det_node *decode = emit(net, op, det_op_name(op), heads, n_inputs, (det_shape){0});
+    det_shape no_values = {.n = shape_of(net, heads[0]).n};
+    det_node *decode = emit(net, op, det_op_name(op), heads, n_inputs, no_values);
     if (!decode)
         return;
     decode->u.decode = params;
     det_tensor_id candidates = decode->output;
-    emit(net, DET_OP_NMS, "nms", &candidates, 1, (det_shape){0});
+    emit(net, DET_OP_NMS, "nms", &candidates, 1, no_values);
 }
 
 void det_net_tap(det_net *net, const char *name, det_tensor_id x) {

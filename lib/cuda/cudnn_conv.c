@@ -100,10 +100,6 @@ static det_status add_operation(graph *g, cudnnBackendDescriptor_t operation) {
 static det_status make_convolution(graph *g, const det_conv_problem *p, cudnnBackendDescriptor_t y) {
     const int64_t x_dims[4] = {p->n, p->c_in, p->h, p->w}, w_dims[4] = {p->c_out, p->c_in / p->groups, p->k, p->k};
     const int64_t n_dims = 2, strides[2] = {p->stride, p->stride}, dilations[2] = {1, 1}, pads[2] = {p->pad, p->pad};
-    /* what the last row and column reach beyond x */
-    const int64_t after[2] = {(int64_t)(p->h_out - 1) * p->stride - p->pad + p->k - p->h,
-                              (int64_t)(p->w_out - 1) * p->stride - p->pad + p->k - p->w};
-    const int64_t post[2] = {DET_MAX(after[0], 0), DET_MAX(after[1], 0)};
     const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
     const float one = 1, zero = 0;
@@ -115,7 +111,7 @@ static det_status make_convolution(graph *g, const det_conv_problem *p, cudnnBac
     DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute));
     DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
     DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pads));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, post));
+    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pads));
     DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilations));
     DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, strides));
     DET_TRY(finalize(conv));
@@ -196,7 +192,7 @@ static det_status make_graph(graph *g, cudnnHandle_t handle, const det_conv_prob
 /* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. Writes its
  * number. */
 static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number) {
-    cudnnNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     cudnnBackendDescriptor_t engine;
     int64_t n = 0;
     bool good = cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) == CUDNN_STATUS_SUCCESS;

@@ -1,0 +1,477 @@
+/* Running: pictures and the parameter block up, one CUDA graph of all kernels, results down.
+ *
+ * Everything that changes from run to run lies in the parameter block, so the graph is captured once. The block is
+ * written into one of a few pinned slots and copied to the device in the order of the stream; a slot is used again when
+ * its copy is done. NMS writes the few objects it keeps straight into pinned host memory (or where the caller's device
+ * memory is), so nothing has to be copied down. Nothing here waits for the device but the caller's own wait, and a slot
+ * whose copy four runs ago is not done yet. */
+#include "cuda.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { N_SLOTS = 4, CAPTURED_SLOT = N_SLOTS, DEFAULT_IMAGE_BYTES = 1920 * 1088 * 3, ALIGNMENT = 256 };
+
+/* Where a run of the device stands; the first and the last are recorded beside the graph, the rest within. */
+enum { AT_BEGIN, AT_UPLOADED, AT_PREPROCESSED, AT_NETWORK, AT_DECODED, AT_NMS, AT_END, N_EVENTS };
+
+/* For the host function that hands results over behind a run. */
+typedef struct delivery {
+    det_runner *runner;
+    det_output output;
+    int n, row_objects;
+} delivery;
+
+typedef struct slot {
+    char *block; /* pinned, block_bytes */
+    cudaEvent_t copied;
+    bool used;
+    delivery delivery;
+} slot;
+
+struct det_runner {
+    int max_batch, n_classes, max_objects; /* most objects per picture */
+    size_t block_bytes, pictures_offset, scores_offset, logits_offset;
+    char *block; /* device */
+    slot slots[N_SLOTS + 1];
+    int next_slot;
+    char *images; /* device, max_batch x image_bytes: where host pictures are copied */
+    size_t image_bytes;
+    char *results; /* pinned: counts [max_batch], cuts [max_batch], objects */
+    size_t objects_offset;
+    cudaEvent_t events[N_EVENTS], *step_events; /* step_events: one per step and one before, when layers are timed */
+    int n_steps;
+    cudaStream_t last_stream;
+    bool has_run, captured; /* captured: by a caller, with the slot for that */
+    cudaGraph_t graph;
+    cudaGraphExec_t graph_exec;
+    cudaError_t broken; /* the error after which the device cannot go on */
+};
+
+const det_block *det_cuda_block(const det_device *device) {
+    return (const det_block *)(void *)device->runner->block;
+}
+
+static size_t aligned(size_t n) {
+    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- memory */
+
+static det_status pinned(size_t n_bytes, char **memory) {
+    CUDA_TRY(cudaHostAlloc((void **)memory, n_bytes, cudaHostAllocPortable | cudaHostAllocMapped));
+    memset(*memory, 0, n_bytes);
+    return DET_OK;
+}
+
+static det_status make_events(det_runner *r, bool layers) {
+    for (int i = 0; i < N_EVENTS; i++)
+        CUDA_TRY(cudaEventCreate(&r->events[i]));
+    for (int i = 0; i <= N_SLOTS; i++)
+        CUDA_TRY(cudaEventCreateWithFlags(&r->slots[i].copied, cudaEventDisableTiming));
+    if (!layers)
+        return DET_OK;
+    r->step_events = det_alloc_array((size_t)r->n_steps + 1, sizeof *r->step_events);
+    if (!r->step_events)
+        return DET_ERROR_OUT_OF_MEMORY;
+    for (int i = 0; i <= r->n_steps; i++)
+        CUDA_TRY(cudaEventCreate(&r->step_events[i]));
+    return DET_OK;
+}
+
+static det_status take_memory(det_device *device, det_runner *r) {
+    size_t batch = (size_t)r->max_batch, classes = (size_t)r->n_classes * sizeof(float);
+    r->pictures_offset = aligned(sizeof(det_block));
+    r->scores_offset = r->pictures_offset + aligned(batch * sizeof(det_picture));
+    r->logits_offset = r->scores_offset + aligned(classes);
+    r->block_bytes = r->logits_offset + aligned(classes);
+    r->objects_offset = aligned(2 * batch * sizeof(int32_t));
+    DET_TRY(det_cuda_allocate(device, r->block_bytes, (void **)&r->block));
+    DET_TRY(det_cuda_allocate(device, batch * r->image_bytes, (void **)&r->images));
+    for (int i = 0; i <= N_SLOTS; i++)
+        DET_TRY(pinned(r->block_bytes, &r->slots[i].block));
+    return pinned(r->objects_offset + batch * (size_t)r->max_objects * sizeof(det_object), &r->results);
+}
+
+static void destroy_event(cudaEvent_t event) {
+    if (event)
+        cudaEventDestroy(event);
+}
+
+void det_runner_close(det_device *device) {
+    det_runner *r = device->runner;
+    if (!r)
+        return;
+    if (r->has_run) /* what the context still has on its way */
+        (void)cudaEventSynchronize(r->events[AT_END]);
+    if (r->graph_exec)
+        cudaGraphExecDestroy(r->graph_exec);
+    if (r->graph)
+        cudaGraphDestroy(r->graph);
+    for (int i = 0; i < N_EVENTS; i++)
+        destroy_event(r->events[i]);
+    for (int i = 0; r->step_events && i <= r->n_steps; i++)
+        destroy_event(r->step_events[i]);
+    for (int i = 0; i <= N_SLOTS; i++) {
+        destroy_event(r->slots[i].copied);
+        if (r->slots[i].block)
+            cudaFreeHost(r->slots[i].block);
+    }
+    if (r->results)
+        cudaFreeHost(r->results);
+    det_cuda_release(device, r->block);
+    det_cuda_release(device, r->images);
+    det_free(r->step_events);
+    det_free(r);
+    device->runner = NULL;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- steps */
+
+static det_status mark(const det_runner *r, int at, cudaStream_t stream, bool in_graph) {
+    CUDA_TRY(cudaEventRecordWithFlags(r->events[at], stream, in_graph ? cudaEventRecordExternal : cudaEventRecordDefault));
+    return DET_OK;
+}
+
+/* The event behind the stage of `op`, which ends when the next step belongs to another. */
+static int end_of_stage(det_op op) {
+    return op == DET_OP_PREPROCESS     ? AT_PREPROCESSED
+           : op == DET_OP_NMS          ? AT_NMS
+           : op >= DET_OP_DECODE_SCRFD ? AT_DECODED
+                                       : AT_NETWORK;
+}
+
+static det_status launch_steps(det_device *device, det_plan *plan, cudaStream_t stream, bool in_graph) {
+    det_runner *r = device->runner;
+    bool layers = r->step_events && !in_graph;
+    CUDNN_TRY(cudnnSetStream(device->cudnn, stream));
+    if (layers)
+        CUDA_TRY(cudaEventRecord(r->step_events[0], stream));
+    for (int i = 0; i < plan->n_steps; i++) {
+        DET_TRY(det_cuda_run_step(plan, i, NULL, stream));
+        if (layers)
+            CUDA_TRY(cudaEventRecord(r->step_events[i + 1], stream));
+        int stage = end_of_stage(plan->steps[i].node->op);
+        if (i + 1 == plan->n_steps || end_of_stage(plan->steps[i + 1].node->op) != stage)
+            DET_TRY(mark(r, stage, stream, in_graph));
+    }
+    return DET_OK;
+}
+
+static det_status bind_convolutions(det_device *device, det_plan *plan) {
+    for (int i = 0; i < plan->n_steps; i++) {
+        if (plan->steps[i].node->op == DET_OP_CONV2D)
+            DET_TRY(det_cuda_conv_bind(device, &plan->steps[i]));
+    }
+    return DET_OK;
+}
+
+/* A run of no pictures: every kernel is loaded before the graph is captured. */
+static det_status warm_up(det_device *device, det_plan *plan) {
+    det_runner *r = device->runner;
+    CUDA_TRY(cudaMemsetAsync(r->block, 0, r->block_bytes, device->stream));
+    DET_TRY(launch_steps(device, plan, device->stream, false));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    return DET_OK;
+}
+
+static det_status end_capture(det_device *device, det_status status) {
+    det_runner *r = device->runner;
+    cudaError_t error = cudaStreamEndCapture(device->stream, &r->graph);
+    DET_TRY(status);
+    if (error != cudaSuccess)
+        return det_cuda_fail(error, "cudaStreamEndCapture", __FILE__, __LINE__);
+    CUDA_TRY(cudaGraphInstantiate(&r->graph_exec, r->graph, 0));
+    CUDA_TRY(cudaGraphUpload(r->graph_exec, device->stream));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    return DET_OK;
+}
+
+/* A refused capture is no failure: the kernels are launched one by one then. */
+static void capture(det_device *device, det_plan *plan) {
+    det_runner *r = device->runner;
+    det_status status = DET_OK;
+    if (cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
+        status = det_fail(DET_ERROR_DEVICE, "cudaStreamBeginCapture: %s", cudaGetErrorString(cudaGetLastError()));
+    else
+        status = end_capture(device, launch_steps(device, plan, device->stream, true));
+    if (status == DET_OK)
+        return;
+    det_log(DET_LOG_WARNING, "no CUDA graph, kernels are launched one by one: %s", det_last_error());
+    (void)cudaGetLastError();
+    if (r->graph_exec)
+        cudaGraphExecDestroy(r->graph_exec);
+    if (r->graph)
+        cudaGraphDestroy(r->graph);
+    r->graph_exec = NULL;
+    r->graph = NULL;
+}
+
+static det_status open_runner(det_device *device, det_plan *plan, const det_plan_facts *facts) {
+    det_runner *r = device->runner;
+    r->max_batch = plan->steps[0].output_shape.n;
+    r->n_classes = facts->model->n_classes;
+    r->max_objects = facts->max_candidates;
+    r->n_steps = plan->n_steps;
+    r->image_bytes = aligned((size_t)(device->max_image_bytes ? device->max_image_bytes : DEFAULT_IMAGE_BYTES));
+    DET_TRY(make_events(r, plan->profile_layers));
+    DET_TRY(take_memory(device, r));
+    DET_TRY(bind_convolutions(device, plan));
+    DET_TRY(warm_up(device, plan));
+    if (!device->no_graph)
+        capture(device, plan);
+    plan->workspace_bytes += (int64_t)(r->block_bytes + (size_t)r->max_batch * r->image_bytes);
+    return DET_OK;
+}
+
+det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_facts *facts) {
+    device->runner = det_alloc_array(1, sizeof *device->runner);
+    if (!device->runner)
+        return DET_ERROR_OUT_OF_MEMORY;
+    int previous = det_cuda_enter(device);
+    det_status status = open_runner(device, plan, facts);
+    det_cuda_leave(previous);
+    return status; /* closed with the device */
+}
+
+/* -------------------------------------------------------------------------------------------------------- pictures */
+
+typedef struct plane {
+    size_t row_bytes, rows, offset; /* offset: in the picture's room on the device */
+} plane;
+
+static int planes_of(const det_image *image, plane planes[2]) {
+    static const size_t pixel_bytes[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
+    size_t w = (size_t)image->width, h = (size_t)image->height;
+    planes[0] = (plane){w * pixel_bytes[image->format], h, 0};
+    if (image->format != DET_NV12)
+        return 1;
+    planes[1] = (plane){(w + 1) / 2 * 2, (h + 1) / 2, aligned(w * h)};
+    return 2;
+}
+
+static size_t bytes_of(const det_image *image) {
+    plane p[2];
+    int n = planes_of(image, p);
+    return p[n - 1].offset + p[n - 1].row_bytes * p[n - 1].rows;
+}
+
+/* Makes room for host pictures that are larger than any before: the one time that a run takes memory. */
+static det_status make_room(det_device *device, const det_frame *frame) {
+    det_runner *r = device->runner;
+    size_t most = r->image_bytes;
+    for (int i = 0; i < frame->n; i++) {
+        if (frame->images[i].memory == DET_MEMORY_HOST)
+            most = DET_MAX(most, aligned(bytes_of(&frame->images[i])));
+    }
+    if (most == r->image_bytes)
+        return DET_OK;
+    det_log(DET_LOG_INFO, "room for pictures of %zu bytes, %zu until now (max_image_bytes)", most, r->image_bytes);
+    char *images;
+    DET_TRY(det_cuda_allocate(device, (size_t)r->max_batch * most, (void **)&images));
+    if (r->has_run)
+        CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
+    det_cuda_release(device, r->images);
+    r->images = images;
+    r->image_bytes = most;
+    return DET_OK;
+}
+
+static det_status upload_picture(const det_image *image, char *room, det_picture *picture, cudaStream_t stream) {
+    plane planes[2];
+    int n = planes_of(image, planes);
+    for (int i = 0; i < n; i++) {
+        const plane *p = &planes[i];
+        char *to = room + p->offset;
+        if ((size_t)image->strides[i] == p->row_bytes)
+            CUDA_TRY(cudaMemcpyAsync(to, image->planes[i], p->row_bytes * p->rows, cudaMemcpyHostToDevice, stream));
+        else
+            CUDA_TRY(cudaMemcpy2DAsync(to, p->row_bytes, image->planes[i], (size_t)image->strides[i], p->row_bytes, p->rows,
+                                       cudaMemcpyHostToDevice, stream));
+        picture->planes[i] = (const uint8_t *)to;
+        picture->strides[i] = (int64_t)p->row_bytes;
+    }
+    return DET_OK;
+}
+
+static det_status bring_pictures(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
+    for (int i = 0; i < frame->n; i++) {
+        const det_image *image = &frame->images[i];
+        const det_placement *p = &frame->placements[i];
+        det_picture *picture = (det_picture *)(void *)(s->block + r->pictures_offset) + i;
+        *picture = (det_picture){.planes = {image->planes[0], image->planes[1]},
+                                 .strides = {image->strides[0], image->strides[1]},
+                                 .width = image->width,
+                                 .height = image->height,
+                                 .format = image->format,
+                                 .scale_x = p->scale_x,
+                                 .scale_y = p->scale_y,
+                                 .offset_x = p->offset_x,
+                                 .offset_y = p->offset_y,
+                                 .x = p->x,
+                                 .y = p->y,
+                                 .w = p->w,
+                                 .h = p->h};
+        if (image->memory == DET_MEMORY_HOST)
+            DET_TRY(upload_picture(image, r->images + (size_t)i * r->image_bytes, picture, stream));
+    }
+    return DET_OK;
+}
+
+/* --------------------------------------------------------------------------------------------- the parameter block */
+
+static void fill_block(det_runner *r, const det_frame *frame, slot *s) {
+    const det_output *output = frame->output;
+    const det_limits *limits = frame->limits;
+    det_block *b = (det_block *)(void *)s->block;
+    float *scores = (float *)(void *)(s->block + r->scores_offset), *logits = (float *)(void *)(s->block + r->logits_offset);
+    float lowest = limits->class_logits[0];
+    for (int i = 0; i < r->n_classes; i++) {
+        scores[i] = limits->class_scores[i];
+        logits[i] = limits->class_logits[i];
+        lowest = DET_MIN(lowest, logits[i]);
+    }
+    bool here = output->memory == DET_MEMORY_HOST;
+    int most = DET_MIN(DET_MIN(limits->max_objects, output->max_objects), r->max_objects);
+    *b = (det_block){.pictures = (const det_picture *)(void *)(r->block + r->pictures_offset),
+                     .class_scores = (const float *)(void *)(r->block + r->scores_offset),
+                     .class_logits = (const float *)(void *)(r->block + r->logits_offset),
+                     .objects = here ? (det_object *)(void *)(r->results + r->objects_offset) : output->objects,
+                     .counts = here ? (int32_t *)(void *)r->results : output->counts,
+                     .cuts = here ? (int32_t *)(void *)r->results + r->max_batch : output->cuts,
+                     .n = frame->n,
+                     .max_objects = most,
+                     .row_objects = here ? most : output->max_objects,
+                     .class_agnostic = limits->class_agnostic,
+                     .multi_label = limits->multi_label,
+                     .iou = limits->iou,
+                     .lowest_logit = lowest};
+    s->delivery = (delivery){r, *output, frame->n, most};
+}
+
+/* From pinned memory to the caller's. */
+static void deliver(void *user) {
+    const delivery *d = user;
+    const det_runner *r = d->runner;
+    const int32_t *counts = (const int32_t *)(const void *)r->results, *cuts = counts + r->max_batch;
+    const det_object *objects = (const det_object *)(const void *)(r->results + r->objects_offset);
+    for (int i = 0; i < d->n; i++) {
+        int n = DET_MAX(0, DET_MIN(counts[i], d->row_objects));
+        memcpy(d->output.objects + (size_t)i * (size_t)d->output.max_objects, objects + (size_t)i * (size_t)d->row_objects,
+               (size_t)n * sizeof *objects);
+        d->output.counts[i] = n;
+        if (d->output.cuts)
+            d->output.cuts[i] = cuts[i];
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------- the run */
+
+/* A slot of pinned memory that no copy reads any more. */
+static det_status take_slot(det_runner *r, bool capturing, slot **out) {
+    if (capturing && r->captured)
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "a run of this context was captured before; one graph has room in a context");
+    slot *s = &r->slots[capturing ? CAPTURED_SLOT : r->next_slot];
+    if (capturing)
+        r->captured = true;
+    else
+        r->next_slot = (r->next_slot + 1) % N_SLOTS;
+    if (s->used && !capturing)
+        CUDA_TRY(cudaEventSynchronize(s->copied));
+    *out = s;
+    return DET_OK;
+}
+
+static det_status enqueue(det_device *device, det_plan *plan, const det_frame *frame, slot *s, cudaStream_t stream,
+                          bool capturing, bool wait) {
+    det_runner *r = device->runner;
+    if (!capturing && r->has_run && stream != r->last_stream) /* two runs of one context share its memory */
+        CUDA_TRY(cudaStreamWaitEvent(stream, r->events[AT_END], 0));
+    if (!capturing)
+        DET_TRY(mark(r, AT_BEGIN, stream, false));
+    DET_TRY(bring_pictures(r, frame, s, stream));
+    fill_block(r, frame, s);
+    CUDA_TRY(cudaMemcpyAsync(r->block, s->block, r->block_bytes, cudaMemcpyHostToDevice, stream));
+    if (!capturing) {
+        CUDA_TRY(cudaEventRecord(s->copied, stream));
+        s->used = true;
+        DET_TRY(mark(r, AT_UPLOADED, stream, false));
+    }
+    if (r->graph_exec && !capturing)
+        CUDA_TRY(cudaGraphLaunch(r->graph_exec, stream));
+    else
+        DET_TRY(launch_steps(device, plan, stream, capturing));
+    if (frame->output->memory == DET_MEMORY_HOST && !wait)
+        CUDA_TRY(cudaLaunchHostFunc(stream, deliver, &s->delivery));
+    if (capturing)
+        return DET_OK;
+    r->has_run = true;
+    r->last_stream = stream;
+    return mark(r, AT_END, stream, false);
+}
+
+static det_status run(det_device *device, det_plan *plan, const det_frame *frame, cudaStream_t stream, bool wait) {
+    det_runner *r = device->runner;
+    enum cudaStreamCaptureStatus capture_status;
+    CUDA_TRY(cudaStreamIsCapturing(stream, &capture_status));
+    bool capturing = capture_status != cudaStreamCaptureStatusNone;
+    slot *s;
+    if (capturing && wait)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run waits, which a stream that is being captured cannot");
+    if (!capturing)
+        DET_TRY(make_room(device, frame));
+    DET_TRY(take_slot(r, capturing, &s));
+    DET_TRY(enqueue(device, plan, frame, s, stream, capturing, wait));
+    if (!wait)
+        return DET_OK;
+    CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
+    if (frame->output->memory == DET_MEMORY_HOST)
+        deliver(&s->delivery);
+    return DET_OK;
+}
+
+det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait) {
+    det_runner *r = device->runner;
+    if (r->broken != cudaSuccess)
+        DET_FAIL(DET_ERROR_DEVICE, "%s failed before: %s; its contexts can only be destroyed", device->name,
+                 cudaGetErrorString(r->broken));
+    int previous = det_cuda_enter(device);
+    det_status status = run(device, plan, frame, stream ? (cudaStream_t)stream : device->stream, wait);
+    if (status == DET_ERROR_DEVICE) { /* an error that lasts answers every call from now on */
+        cudaError_t now = cudaStreamQuery(device->stream);
+        r->broken = now == cudaErrorNotReady ? cudaSuccess : now;
+        (void)cudaGetLastError();
+    }
+    det_cuda_leave(previous);
+    return status;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- times */
+
+static det_status between(const det_runner *r, int from, int to, float *ms) {
+    CUDA_TRY(cudaEventElapsedTime(ms, r->events[from], r->events[to]));
+    return DET_OK;
+}
+
+static det_status read_times(det_runner *r, det_plan *plan, det_stage_times *times) {
+    if (!r->has_run)
+        return DET_OK;
+    CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
+    DET_TRY(between(r, AT_BEGIN, AT_UPLOADED, &times->upload));
+    DET_TRY(between(r, AT_UPLOADED, AT_PREPROCESSED, &times->preprocess));
+    DET_TRY(between(r, AT_PREPROCESSED, AT_NETWORK, &times->network));
+    DET_TRY(between(r, AT_NETWORK, AT_DECODED, &times->decode));
+    DET_TRY(between(r, AT_DECODED, AT_NMS, &times->nms));
+    DET_TRY(between(r, AT_NMS, AT_END, &times->download));
+    DET_TRY(between(r, AT_BEGIN, AT_END, &times->total));
+    for (int i = 0; r->step_events && i < plan->n_steps; i++)
+        CUDA_TRY(cudaEventElapsedTime(&plan->steps[i].ms, r->step_events[i], r->step_events[i + 1]));
+    return DET_OK;
+}
+
+det_status det_runner_times(det_device *device, det_plan *plan, det_stage_times *times) {
+    int previous = det_cuda_enter(device);
+    det_status status = read_times(device->runner, plan, times);
+    det_cuda_leave(previous);
+    return status;
+}
