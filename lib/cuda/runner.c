@@ -415,7 +415,7 @@ static det_status run(det_device *device, det_plan *plan, const det_frame *frame
     enum cudaStreamCaptureStatus capture_status;
     CUDA_TRY(cudaStreamIsCapturing(stream, &capture_status));
     bool capturing = capture_status != cudaStreamCaptureStatusNone;
-    slot *s;
+    slot *s = NULL;
     if (capturing && wait)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run waits, which a stream that is being captured cannot");
     if (!capturing)
