@@ -37,6 +37,7 @@ static void log_text(int level, const char *message) {
 static const det_core core = {
     .fail = fail_text,
     .fail_prefix = fail_prefix_text,
+    .last_error = det_last_error,
     .log_wanted = det_log_wanted,
     .log = log_text,
     .alloc = det_alloc,

@@ -131,9 +131,13 @@ typedef struct det_backend {
     det_status (*finish)(det_device *device, det_plan *plan, const det_plan_facts *facts);
     /* The times of the last run: waits for it, fills in every step's ms. */
     det_status (*times)(det_device *device, det_plan *plan, det_stage_times *times);
-    /* A tensor's values, dense and in float on the host, to and from a pixel stride on the device. For tests. */
+    /* For tests: steps [begin, end) alone, waiting for them; a tensor's values, dense and in float on the host, to and
+     * from the device; bytes. */
+    det_status (*run_steps)(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end);
     det_status (*get)(det_device *device, const void *data, det_shape shape, int stride, float *values);
     det_status (*set)(det_device *device, void *data, det_shape shape, int stride, const float *values);
+    det_status (*read)(det_device *device, const void *data, size_t n_bytes, void *bytes);
+    det_status (*write)(det_device *device, void *data, size_t n_bytes, const void *bytes);
     const det_kernel *const *kernels; /* [DET_N_OPS] */
 } det_backend;
 
@@ -146,6 +150,7 @@ extern const det_backend det_cpu_backend;
 typedef struct det_core {
     det_status (*fail)(det_status status, const char *message);
     void (*fail_prefix)(const char *prefix);
+    const char *(*last_error)(void);
     bool (*log_wanted)(int level);
     void (*log)(int level, const char *message);
     void *(*alloc)(size_t n_bytes);

@@ -142,9 +142,9 @@ static double now_ms(void) {
 }
 
 /* Every step is timed: two calls of a clock that needs no system call. */
-static det_status run_steps(det_plan *plan, const det_frame *frame) {
+static det_status time_steps(det_plan *plan, const det_frame *frame, int begin, int end) {
     double before = now_ms();
-    for (int i = 0; i < plan->n_steps; i++) {
+    for (int i = begin; i < end; i++) {
         DET_TRY(det_plan_run_step(plan, i, frame, NULL));
         double after = now_ms();
         plan->steps[i].ms = (float)(after - before);
@@ -153,14 +153,18 @@ static det_status run_steps(det_plan *plan, const det_frame *frame) {
     return DET_OK;
 }
 
+static det_status run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end) {
+    int n_threads = det_dnn_single_thread(device->dnn);
+    det_status status = time_steps(plan, frame, begin, end);
+    det_dnn_restore_threads(device->dnn, n_threads);
+    return status;
+}
+
 static det_status run_cpu(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait) {
     (void)wait; /* done when this returns */
     if (stream)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_run_async: the CPU has no streams; pass NULL");
-    int n_threads = det_dnn_single_thread(device->dnn);
-    det_status status = run_steps(plan, frame);
-    det_dnn_restore_threads(device->dnn, n_threads);
-    return status;
+    return run_steps(device, plan, frame, 0, plan->n_steps);
 }
 
 static det_layout cpu_layout(const det_device *device) {
@@ -189,6 +193,18 @@ static det_status set_cpu(det_device *device, void *data, det_shape shape, int s
     return DET_OK;
 }
 
+static det_status read_cpu(det_device *device, const void *data, size_t n_bytes, void *bytes) {
+    (void)device;
+    memcpy(bytes, data, n_bytes);
+    return DET_OK;
+}
+
+static det_status write_cpu(det_device *device, void *data, size_t n_bytes, const void *bytes) {
+    (void)device;
+    memcpy(data, bytes, n_bytes);
+    return DET_OK;
+}
+
 static const det_kernel *const kernels[DET_N_OPS] = {
 #define DET_OP(id, name) [DET_OP_##id] = &det_cpu_##name,
 #include "../ops.def"
@@ -206,7 +222,10 @@ const det_backend det_cpu_backend = {
     .release = release_cpu,
     .run = run_cpu,
     .times = cpu_times,
+    .run_steps = run_steps,
     .get = get_cpu,
     .set = set_cpu,
+    .read = read_cpu,
+    .write = write_cpu,
     .kernels = kernels,
 };

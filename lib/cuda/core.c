@@ -26,6 +26,10 @@ void det_fail_prefix(const char *format, ...) {
     core->fail_prefix(message);
 }
 
+const char *det_last_error(void) {
+    return core->last_error();
+}
+
 bool det_log_wanted(int level) {
     return core->log_wanted(level);
 }

@@ -142,6 +142,8 @@ const det_block *det_cuda_block(const det_device *device);
 det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_facts *facts);
 void det_runner_close(det_device *device);
 det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
+/* Steps [begin, end) alone, without the graph, waiting for them. */
+det_status det_runner_run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end);
 det_status det_runner_times(det_device *device, det_plan *plan, det_stage_times *times);
 
 /* Kernels, one per operator. */

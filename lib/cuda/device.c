@@ -208,44 +208,72 @@ void det_cuda_release(det_device *device, void *memory) {
 
 /* ------------------------------------------------------------------------------------------------ for the tests */
 
-static det_status convert(det_device *device, det_type from, det_view x, det_type to, det_view y) {
-    CUDA_TRY(det_launch_convert(from, x, to, y, device->stream));
+static det_status copy(det_device *device, void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind) {
+    CUDA_TRY(cudaMemcpyAsync(to, from, n_bytes, kind, device->stream));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;
 }
 
-static det_status transfer(det_device *device, void *data, det_shape s, int stride, float *values, bool get) {
-    size_t n_bytes = (size_t)det_shape_values(s) * sizeof(float);
-    void *copy;
-    DET_TRY(det_cuda_allocate(device, n_bytes, &copy));
+static det_status read_cuda(det_device *device, const void *data, size_t n_bytes, void *bytes) {
     int previous = det_cuda_enter(device);
-    det_view there = {data, s.n, s.h, s.w, s.c, stride}, here = {copy, s.n, s.h, s.w, s.c, s.c};
-    det_status status = DET_OK;
-    if (!get && cudaMemcpyAsync(copy, values, n_bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
-        status = det_fail(DET_ERROR_DEVICE, "a tensor could not be copied to the device");
-    if (status == DET_OK && !get) {
-        there.c = det_padded(device->type, s.c); /* zero behind the last channel */
-        there.c = there.c > stride ? s.c : there.c;
-        status = convert(device, DET_TYPE_F32, here, device->type, there);
-    }
-    if (status == DET_OK && get) {
-        status = convert(device, device->type, there, DET_TYPE_F32, here);
-        if (status == DET_OK &&
-            (cudaMemcpyAsync(values, copy, n_bytes, cudaMemcpyDeviceToHost, device->stream) != cudaSuccess ||
-             cudaStreamSynchronize(device->stream) != cudaSuccess))
-            status = det_fail(DET_ERROR_DEVICE, "a tensor could not be copied from the device");
-    }
+    det_status status = copy(device, bytes, data, n_bytes, cudaMemcpyDeviceToHost);
     det_cuda_leave(previous);
-    det_cuda_release(device, copy);
     return status;
 }
 
-static det_status get_cuda(det_device *device, const void *data, det_shape shape, int stride, float *values) {
-    return transfer(device, (void *)(uintptr_t)data, shape, stride, values, true);
+static det_status write_cuda(det_device *device, void *data, size_t n_bytes, const void *bytes) {
+    int previous = det_cuda_enter(device);
+    det_status status = copy(device, data, bytes, n_bytes, cudaMemcpyHostToDevice);
+    det_cuda_leave(previous);
+    return status;
 }
 
-static det_status set_cuda(det_device *device, void *data, det_shape shape, int stride, const float *values) {
-    return transfer(device, data, shape, stride, (float *)(uintptr_t)values, false);
+static det_status convert(det_device *device, det_type from, det_view x, det_type to, det_view y) {
+    int previous = det_cuda_enter(device);
+    cudaError_t error = det_launch_convert(from, x, to, y, device->stream);
+    if (error == cudaSuccess)
+        error = cudaStreamSynchronize(device->stream);
+    det_cuda_leave(previous);
+    return error == cudaSuccess ? DET_OK : det_cuda_fail(error, "det_launch_convert", __FILE__, __LINE__);
+}
+
+/* A dense float copy on the device, converted from or to the tensor. */
+static det_status get_cuda(det_device *device, const void *data, det_shape s, int stride, float *values) {
+    size_t n_bytes = (size_t)det_shape_values(s) * sizeof(float);
+    void *dense;
+    DET_TRY(det_cuda_allocate(device, n_bytes, &dense));
+    det_view there = {(void *)(uintptr_t)data, s.n, s.h, s.w, s.c, stride}, here = {dense, s.n, s.h, s.w, s.c, s.c};
+    det_status status = convert(device, device->type, there, DET_TYPE_F32, here);
+    if (status == DET_OK)
+        status = read_cuda(device, dense, n_bytes, values);
+    det_cuda_release(device, dense);
+    return status;
+}
+
+static det_status set_padded(det_device *device, det_view there, const float *values) {
+    det_view here = there;
+    here.stride = there.c;
+    size_t n_bytes = (size_t)there.n * there.h * there.w * there.c * sizeof(float);
+    DET_TRY(det_cuda_allocate(device, n_bytes, &here.data));
+    det_status status = write_cuda(device, here.data, n_bytes, values);
+    if (status == DET_OK)
+        status = convert(device, DET_TYPE_F32, here, device->type, there);
+    det_cuda_release(device, here.data);
+    return status;
+}
+
+/* Behind the last channel comes zero. */
+static det_status set_cuda(det_device *device, void *data, det_shape s, int stride, const float *values) {
+    size_t n_pixels = (size_t)s.n * s.h * s.w;
+    int c = DET_MIN(det_padded(device->type, s.c), stride);
+    float *padded = det_alloc_array(n_pixels * (size_t)c, sizeof *padded);
+    if (!padded)
+        return DET_ERROR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n_pixels; i++)
+        memcpy(padded + i * c, values + i * s.c, (size_t)s.c * sizeof *padded);
+    det_status status = set_padded(device, (det_view){data, s.n, s.h, s.w, c, stride}, padded);
+    det_free(padded);
+    return status;
 }
 
 static const det_kernel *const kernels[DET_N_OPS] = {
@@ -266,7 +294,10 @@ const det_backend det_cuda = {
     .run = det_runner_run,
     .finish = det_runner_open,
     .times = det_runner_times,
+    .run_steps = det_runner_run_steps,
     .get = get_cuda,
     .set = set_cuda,
+    .read = read_cuda,
+    .write = write_cuda,
     .kernels = kernels,
 };

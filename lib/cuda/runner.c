@@ -141,18 +141,18 @@ static int end_of_stage(det_op op) {
                                        : AT_NETWORK;
 }
 
-static det_status launch_steps(det_device *device, det_plan *plan, cudaStream_t stream, bool in_graph) {
+static det_status launch_steps(det_device *device, det_plan *plan, int begin, int end, cudaStream_t stream, bool in_graph) {
     det_runner *r = device->runner;
     bool layers = r->step_events && !in_graph;
     CUDNN_TRY(cudnnSetStream(device->cudnn, stream));
     if (layers)
-        CUDA_TRY(cudaEventRecord(r->step_events[0], stream));
-    for (int i = 0; i < plan->n_steps; i++) {
+        CUDA_TRY(cudaEventRecord(r->step_events[begin], stream));
+    for (int i = begin; i < end; i++) {
         DET_TRY(det_cuda_run_step(plan, i, NULL, stream));
         if (layers)
             CUDA_TRY(cudaEventRecord(r->step_events[i + 1], stream));
         int stage = end_of_stage(plan->steps[i].node->op);
-        if (i + 1 == plan->n_steps || end_of_stage(plan->steps[i + 1].node->op) != stage)
+        if (i + 1 == end || end_of_stage(plan->steps[i + 1].node->op) != stage)
             DET_TRY(mark(r, stage, stream, in_graph));
     }
     return DET_OK;
@@ -170,7 +170,7 @@ static det_status bind_convolutions(det_device *device, det_plan *plan) {
 static det_status warm_up(det_device *device, det_plan *plan) {
     det_runner *r = device->runner;
     CUDA_TRY(cudaMemsetAsync(r->block, 0, r->block_bytes, device->stream));
-    DET_TRY(launch_steps(device, plan, device->stream, false));
+    DET_TRY(launch_steps(device, plan, 0, plan->n_steps, device->stream, false));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;
 }
@@ -194,7 +194,7 @@ static void capture(det_device *device, det_plan *plan) {
     if (cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
         status = det_fail(DET_ERROR_DEVICE, "cudaStreamBeginCapture: %s", cudaGetErrorString(cudaGetLastError()));
     else
-        status = end_capture(device, launch_steps(device, plan, device->stream, true));
+        status = end_capture(device, launch_steps(device, plan, 0, plan->n_steps, device->stream, true));
     if (status == DET_OK)
         return;
     det_log(DET_LOG_WARNING, "no CUDA graph, kernels are launched one by one: %s", det_last_error());
@@ -382,6 +382,14 @@ static det_status take_slot(det_runner *r, bool capturing, slot **out) {
     return DET_OK;
 }
 
+/* Pictures and parameter block to the device. */
+static det_status bring(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
+    DET_TRY(bring_pictures(r, frame, s, stream));
+    fill_block(r, frame, s);
+    CUDA_TRY(cudaMemcpyAsync(r->block, s->block, r->block_bytes, cudaMemcpyHostToDevice, stream));
+    return DET_OK;
+}
+
 static det_status enqueue(det_device *device, det_plan *plan, const det_frame *frame, slot *s, cudaStream_t stream,
                           bool capturing, bool wait) {
     det_runner *r = device->runner;
@@ -389,9 +397,7 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
         CUDA_TRY(cudaStreamWaitEvent(stream, r->events[AT_END], 0));
     if (!capturing)
         DET_TRY(mark(r, AT_BEGIN, stream, false));
-    DET_TRY(bring_pictures(r, frame, s, stream));
-    fill_block(r, frame, s);
-    CUDA_TRY(cudaMemcpyAsync(r->block, s->block, r->block_bytes, cudaMemcpyHostToDevice, stream));
+    DET_TRY(bring(r, frame, s, stream));
     if (!capturing) {
         CUDA_TRY(cudaEventRecord(s->copied, stream));
         s->used = true;
@@ -400,7 +406,7 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
     if (r->graph_exec && !capturing)
         CUDA_TRY(cudaGraphLaunch(r->graph_exec, stream));
     else
-        DET_TRY(launch_steps(device, plan, stream, capturing));
+        DET_TRY(launch_steps(device, plan, 0, plan->n_steps, stream, capturing));
     if (frame->output->memory == DET_MEMORY_HOST && !wait)
         CUDA_TRY(cudaLaunchHostFunc(stream, deliver, &s->delivery));
     if (capturing)
@@ -442,6 +448,26 @@ det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *f
         r->broken = now == cudaErrorNotReady ? cudaSuccess : now;
         (void)cudaGetLastError();
     }
+    det_cuda_leave(previous);
+    return status;
+}
+
+static det_status run_alone(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end) {
+    det_runner *r = device->runner;
+    slot *s = &r->slots[0];
+    DET_TRY(make_room(device, frame));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    DET_TRY(bring(r, frame, s, device->stream));
+    DET_TRY(launch_steps(device, plan, begin, end, device->stream, false));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    if (plan->steps[end - 1].node->op == DET_OP_NMS && frame->output->memory == DET_MEMORY_HOST)
+        deliver(&s->delivery);
+    return DET_OK;
+}
+
+det_status det_runner_run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end) {
+    int previous = det_cuda_enter(device);
+    det_status status = run_alone(device, plan, frame, begin, end);
     det_cuda_leave(previous);
     return status;
 }
