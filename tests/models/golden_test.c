@@ -1,15 +1,22 @@
-/* A network against the outputs of its authors' code: golden_test MODEL REFERENCE [N_THREADS]
+/* A network against the outputs of its authors' code: golden_test MODEL REFERENCE [N_THREADS] [--device cuda]
+ * [--precision fp16]
  *
  * Feeds the reference's normalised input past pre-processing and compares every tapped tensor, and the boxes, scores
- * and keypoints of every prior, to 1e-4 of the tensor's largest value. */
+ * and keypoints of every prior, to 1e-4 of the tensor's largest value (in narrower precisions to less, as stated). */
 #include "check.h"
 #include "context.h"
 #include "cpu/candidates.h"
 #include "tensors.h"
+#include "test_device.h"
 
 #include <math.h>
 
-static const double tolerance = 1e-4;
+static double tolerance = 1e-4;
+
+/* Of whole networks: roundings of some fifty layers meet. */
+static double tolerance_of(const det_context_options *options) {
+    return options->precision == DET_BF16 ? 0.15 : options->precision == DET_FP32 ? 1e-4 : 0.02;
+}
 
 static double largest(const tensor *t) {
     double most = 0;
@@ -50,6 +57,19 @@ static void compare(const char *name, view ours, const tensor *reference, int be
     CHECK_MSG(relative <= tolerance, "%s differs by %g of its largest value", name, relative);
 }
 
+static float *fetched[64]; /* freed at the end */
+static int n_fetched;
+
+static float *host_values(det_context *c, const det_step *step) {
+    det_shape s = step->output_shape;
+    REQUIRE(n_fetched < (int)DET_COUNT(fetched), "more than %d taps", n_fetched);
+    float *values = fetched[n_fetched++] = malloc((size_t)det_shape_values(s) * sizeof *values);
+    REQUIRE(c->plan.backend->get(c->plan.device, step->output, s, step->output_stride, values) == DET_OK, "%s",
+            det_last_error());
+    return values;
+}
+
+/* The tapped tensor's values, on the host. */
 static void *tap_values(det_context *c, const char *name, det_shape *shape) {
     const det_net *net = &c->plan.net;
     for (int i = 0; i < net->n_taps; i++) {
@@ -57,8 +77,9 @@ static void *tap_values(det_context *c, const char *name, det_shape *shape) {
             continue;
         for (int j = 0; j < c->plan.n_steps; j++) {
             if (c->plan.steps[j].node->output == net->taps[i].tensor) {
-                *shape = c->plan.steps[j].output_shape;
-                return c->plan.steps[j].output;
+                const det_step *step = &c->plan.steps[j];
+                *shape = step->output_shape;
+                return host_values(c, step);
             }
         }
     }
@@ -150,8 +171,11 @@ static void compare_candidates(det_context *c, const tensor_file *file) {
     tensor points = tensor_find(file, "keypoints");
     int n_priors = boxes.shape[1], n_classes = scores.shape[2];
     double box = 0, score = 0, point = 0;
+    void *lists = malloc((size_t)c->plan.candidates_bytes);
+    REQUIRE(c->plan.backend->read(c->plan.device, c->plan.candidates, (size_t)c->plan.candidates_bytes, lists) == DET_OK,
+            "%s", det_last_error());
     for (int n = 0; n < boxes.shape[0]; n++) {
-        const det_candidate_list *list = det_candidates_of(c->plan.candidates, c->options.max_candidates, n);
+        const det_candidate_list *list = det_candidates_of(lists, c->options.max_candidates, n);
         CHECK_MSG(list->n == n_priors * n_classes, "%d candidates of %d priors x %d classes", list->n, n_priors,
                   n_classes);
         for (int i = 0; i < list->n; i++) {
@@ -165,6 +189,7 @@ static void compare_candidates(det_context *c, const tensor_file *file) {
                 point = fmax(point, fabsf((&a->landmarks[0][0])[k] - points.values[10 * prior + k]));
         }
     }
+    free(lists);
     printf("  boxes %.2e, scores %.2e", box / largest(&boxes), score / largest(&scores));
     CHECK_MSG(box <= tolerance * largest(&boxes), "boxes differ by %g pixels", box);
     CHECK_MSG(score <= tolerance * largest(&scores), "scores differ by %g", score);
@@ -177,13 +202,16 @@ static void compare_candidates(det_context *c, const tensor_file *file) {
 
 static void feed_input(det_context *c, const tensor *input) {
     det_shape s = c->plan.steps[0].output_shape;
-    float *x = c->plan.steps[0].output;
+    float *x = malloc((size_t)det_shape_values(s) * sizeof *x);
     for (int n = 0; n < s.n; n++)
         for (int k = 0; k < 3; k++)
             for (int i = 0; i < s.h; i++)
                 for (int j = 0; j < s.w; j++)
                     x[(((size_t)n * s.h + i) * s.w + j) * 3 + k] =
                         input->values[(((size_t)n * 3 + k) * s.h + i) * s.w + j];
+    const det_step *first = &c->plan.steps[0];
+    REQUIRE(c->plan.backend->set(c->plan.device, first->output, s, first->output_stride, x) == DET_OK, "%s", det_last_error());
+    free(x);
 }
 
 /* Everything passes: every prior and class becomes a candidate, and NMS keeps all. */
@@ -198,20 +226,21 @@ static void open_limits(det_context *c, int n_classes) {
 }
 
 int main(int argc, char **argv) {
-    REQUIRE(argc >= 3, "usage: golden_test MODEL REFERENCE [N_THREADS]");
+    det_context_options options;
+    argc = test_device_options(argc, argv, &options);
+    REQUIRE(argc >= 3, "usage: golden_test MODEL REFERENCE [N_THREADS] [--device cuda] [--precision fp16]");
+    tolerance = tolerance_of(&options);
     tensor_file file = tensor_file_open(argv[2]);
     tensor input = tensor_find(&file, "input");
     REQUIRE(input.n_dims == 4, "%s has no input", argv[2]);
     det_model *model;
     REQUIRE(det_model_open(argv[1], &model) == DET_OK, "%s", det_last_error());
     int n = input.shape[0];
-    det_context_options options = {.struct_size = sizeof options,
-                                   .device = DET_DEVICE_CPU,
-                                   .width = input.shape[3],
-                                   .height = input.shape[2],
-                                   .max_batch = n,
-                                   .n_threads = argc > 3 ? atoi(argv[3]) : 1,
-                                   .max_candidates = 65536};
+    options.width = input.shape[3];
+    options.height = input.shape[2];
+    options.max_batch = n;
+    options.n_threads = argc > 3 ? atoi(argv[3]) : 1;
+    options.max_candidates = 65536;
     det_context *context;
     REQUIRE(det_context_build(model, &options, true, &context) == DET_OK, "%s", det_last_error());
     open_limits(context, model->weights.info.n_classes);
@@ -225,14 +254,17 @@ int main(int argc, char **argv) {
         placements[i] = (det_placement){.scale_x = 1, .scale_y = 1};
     det_frame frame = {images, n, placements, &output, &context->limits};
     feed_input(context, &input);
-    for (int i = 1; i < context->plan.n_steps; i++)
-        REQUIRE(det_plan_run_step(&context->plan, i, &frame, NULL) == DET_OK, "%s", det_last_error());
-    printf("%s %s, %d threads\n", model->weights.info.family, model->weights.info.variant, options.n_threads);
+    det_plan *plan = &context->plan;
+    REQUIRE(plan->backend->run_steps(plan->device, plan, &frame, 1, plan->n_steps) == DET_OK, "%s", det_last_error());
+    printf("%s %s, %s\n", model->weights.info.family, model->weights.info.variant,
+           context->plan.backend->device_name(context->plan.device));
     CHECK(compare_taps(context, &file) >= 1);
     if (tensor_find(&file, "boxes").values)
         compare_candidates(context, &file);
     det_context_destroy(context);
     det_model_close(model);
     tensor_file_close(&file);
+    while (n_fetched > 0)
+        free(fetched[--n_fetched]);
     return check_report(argv[0]);
 }

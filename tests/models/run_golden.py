@@ -1,7 +1,11 @@
-"""Every network of a reference folder against its authors' outputs: run_golden.py GOLDEN_TEST own|golden [NETWORK...]
+"""Every network of a reference folder against its authors' outputs:
+
+    run_golden.py GOLDEN_TEST own|golden [--device cuda] [--precisions fp32,tf32,fp16] [NETWORK...]
 
 own: the references that come with the project; golden: the larger set of the folder DET_GOLDEN.
-For each network: synthetic weights -> libdetect.convert -> golden_test, with one and with two threads."""
+For each network: synthetic weights -> libdetect.convert -> golden_test; on the CPU with one and with two threads, on
+another device once for each precision."""
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -12,8 +16,17 @@ import synthetic
 
 
 def main():
-    program, which, wanted = sys.argv[1], sys.argv[2], sys.argv[3:]
-    golden = reference_data.golden() if which == "golden" else reference_data.ROOT / "tests" / "data" / "golden"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("which", choices=["own", "golden"])
+    parser.add_argument("networks", nargs="*")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precisions", default="fp32")
+    args = parser.parse_args()
+    wanted = args.networks
+    runs = [[n] for n in "12"] if args.device == "cpu" else [
+        ["1", "--device", args.device, "--precision", precision] for precision in args.precisions.split(",")]
+    golden = reference_data.golden() if args.which == "golden" else reference_data.ROOT / "tests" / "data" / "golden"
     variants = [p.parent for p in sorted(golden.glob("*/manifest.json")) if not wanted or p.parent.name in wanted]
     failed = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -21,10 +34,10 @@ def main():
         for variant in variants:
             synthetic.write(variant / "manifest.json", str(raw))
             reference_data.convert(raw, model)
-            for n_threads in "12":
-                run = subprocess.run([program, str(model), str(variant / "reference.safetensors"), n_threads])
+            for options in runs:
+                run = subprocess.run([args.program, str(model), str(variant / "reference.safetensors"), *options])
                 if run.returncode:
-                    failed.append(f"{variant.name}, {n_threads} threads")
+                    failed.append(f"{variant.name} {' '.join(options)}")
     print(f"{len(variants)} networks, {len(failed)} failures {failed or ''}")
     return 1 if failed or not variants else 0
 

@@ -3,9 +3,9 @@
  * letterbox's place and scale are exact. */
 #include "golden.h"
 
-#include "cpu/cpu.h"
 #include "placement.h"
 #include "rig.h"
+#include "test_device.h"
 
 #include <math.h>
 #include <png.h>
@@ -56,7 +56,7 @@ static const pipeline pipelines[] = {
     {DET_RESIZE_STRETCH, 0, 1, 0, {{"stretch", 1}, {"stretch.exact", 1e-3}}},
 };
 
-static void test_pipeline(const tensor_file *file, const char *name, const pipeline *p, det_device *device) {
+static void test_pipeline(const tensor_file *file, const char *name, const pipeline *p, const det_context_options *options) {
     tensor first = tensor_find(file, det_name("%s.%s", name, p->references[0].name).text);
     REQUIRE(first.n_dims == 3, "no %s.%s", name, p->references[0].name);
     op_row row = {DET_OP_PREPROCESS, name, .emit = emit, .h = first.shape[1], .w = first.shape[2], .resize = p->resize};
@@ -64,7 +64,7 @@ static void test_pipeline(const tensor_file *file, const char *name, const pipel
     row.scale = p->scale;
     row.pad_value = p->pad;
     rig r;
-    rig_open(&r, &row, device, 1);
+    rig_open(&r, &row, options, 1);
     r.images[0] = read_png(golden_path(det_name("ops/%s.png", name).text).text);
     r.placements[0] = det_place(p->resize, r.images[0].width, r.images[0].height, row.w, row.h);
     CHECK(rig_run(&r, 1) == DET_OK);
@@ -94,18 +94,16 @@ static void test_placements(const tensor_file *file, const char *name) {
     free((void *)(uintptr_t)image.planes[0]);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     static const char *const pictures[] = {"landscape", "portrait", "up", "same", "odd"};
     tensor_file file = tensor_file_open(golden_path("ops/preprocess.safetensors").text);
-    det_context_options options = {.struct_size = sizeof options, .device = DET_DEVICE_CPU, .n_threads = 2};
-    det_device *device;
-    REQUIRE(det_cpu_backend.open(&options, &device) == DET_OK, "%s", det_last_error());
+    det_context_options options;
+    test_device_options(argc, argv, &options);
     for (size_t i = 0; i < DET_COUNT(pictures); i++) {
         test_placements(&file, pictures[i]);
         for (size_t j = 0; j < DET_COUNT(pipelines); j++)
-            test_pipeline(&file, pictures[i], &pipelines[j], device);
+            test_pipeline(&file, pictures[i], &pipelines[j], &options);
     }
-    det_cpu_backend.close(device);
     tensor_file_close(&file);
     return check_report("golden_preprocess");
 }

@@ -82,6 +82,8 @@ static bool is_decode(det_op op) {
     return op == DET_OP_DECODE_SCRFD || op == DET_OP_DECODE_DFL || op == DET_OP_DECODE_YOLOV5;
 }
 
+static size_t output_bytes(const rig *r, const det_step *step);
+
 static void *buffer_of(rig *r, det_tensor_id x, size_t n_bytes) {
     if (!r->tensors[x].memory)
         open_buffer(&r->tensors[x], n_bytes);
@@ -92,15 +94,24 @@ static size_t tensor_bytes(det_shape shape) {
     return (size_t)det_shape_values(shape) * sizeof(float);
 }
 
-/* Moves every tensor and workspace of the plan into a buffer between guards. */
-static void take_buffers(rig *r) {
+static size_t output_bytes(const rig *r, const det_step *step) {
+    return is_decode(step->node->op) ? (size_t)r->plan.candidates_bytes : tensor_bytes(step->output_shape);
+}
+
+static void take_host_buffers(rig *r) {
     det_plan *plan = &r->plan;
     REQUIRE(plan->n_steps <= RIG_MAX_BUFFERS && plan->net.n_tensors <= RIG_MAX_BUFFERS, "%d steps", plan->n_steps);
+    for (int i = 0; i < plan->n_steps; i++)
+        buffer_of(r, plan->steps[i].node->output, output_bytes(r, &plan->steps[i]));
+}
+
+/* On the CPU: every tensor and workspace of the plan lies in a buffer between guards. */
+static void move_into_buffers(rig *r) {
+    det_plan *plan = &r->plan;
     for (int i = 0; i < plan->n_steps; i++) {
         det_step *step = &plan->steps[i];
         const det_node *node = step->node;
-        bool decode = is_decode(node->op);
-        step->output = buffer_of(r, node->output, decode ? (size_t)plan->candidates_bytes : tensor_bytes(step->output_shape));
+        step->output = start_of(&r->tensors[node->output]);
         if (step->into)
             step->into = buffer_of(r, node->into, tensor_bytes(step->into_shape));
         for (int j = 0; j < node->n_inputs; j++)
@@ -123,14 +134,38 @@ static det_step *find_step(const rig *r) {
         else
             REQUIRE(extra, "%s %s: the plan has another %s", det_op_name(r->row->op), r->row->what, det_op_name(op));
     }
-    REQUIRE(found, "%s %s: it is not in the plan", det_op_name(r->row->op), r->row->what);
+    bool view = r->layout.views && (r->row->op == DET_OP_SLICE || r->row->op == DET_OP_CONCAT);
+    REQUIRE(found || view, "%s %s: it is not in the plan", det_op_name(r->row->op), r->row->what);
     return found;
 }
 
-void rig_open(rig *r, const op_row *row, det_device *device, int batch) {
+static void open_device(rig *r, const det_context_options *options) {
+    det_context_options own = *options;
+    REQUIRE(det_backend_find(own.device, &r->plan.backend) == DET_OK, "%s", det_last_error());
+    REQUIRE(r->plan.backend->open(&own, &r->plan.device) == DET_OK, "%s", det_last_error());
+    r->layout = r->plan.backend->layout(r->plan.device);
+    r->on_host = r->plan.backend->device_type == DET_DEVICE_CPU;
+}
+
+/* The row's step; on a device a copy of it, with tensors on the host, that fill and the oracle see. */
+static void take_step(rig *r) {
+    det_step *step = find_step(r);
+    take_host_buffers(r);
+    if (r->on_host)
+        move_into_buffers(r);
+    r->step = step;
+    if (!step || r->on_host)
+        return;
+    r->mirror = *step;
+    r->mirror.output = start_of(&r->tensors[step->node->output]);
+    for (int i = 0; i < step->node->n_inputs; i++)
+        r->mirror.inputs[i] = start_of(&r->tensors[step->node->inputs[i]]);
+    r->step = &r->mirror;
+}
+
+void rig_open(rig *r, const op_row *row, const det_context_options *options, int batch) {
     memset(r, 0, sizeof *r);
     r->row = row;
-    r->device = device;
     r->batch = batch;
     memory_weights_open(&r->weights, row->what);
     det_model_info *info = &r->weights.weights.info;
@@ -140,13 +175,18 @@ void rig_open(rig *r, const op_row *row, det_device *device, int batch) {
     info->mean = row->mean;
     info->scale = row->scale;
     info->pad_value = row->pad_value;
-    r->plan.backend = &det_cpu_backend;
-    r->plan.device = device;
+    open_device(r, options);
     row->emit(r, row);
-    det_plan_options options = {.max_batch = batch, .max_candidates = DET_MAX(1, row->max_candidates)};
-    REQUIRE(det_plan_complete(&r->plan, &options) == DET_OK, "%s %s: %s", det_op_name(row->op), row->what, det_last_error());
-    take_buffers(r);
-    r->step = find_step(r);
+    det_plan_options plan_options = {.max_batch = batch, .max_candidates = DET_MAX(1, row->max_candidates)};
+    REQUIRE(det_plan_complete(&r->plan, &plan_options) == DET_OK, "%s %s: %s", det_op_name(row->op), row->what,
+            det_last_error());
+    take_step(r);
+    if (!r->step)
+        return;
+    for (int i = 0; i < r->plan.n_steps; i++) {
+        if (r->plan.steps[i].node == r->step->node)
+            r->index = i;
+    }
     open_buffer(&r->objects, sizeof(det_object) * (size_t)(RIG_MAX_OBJECTS * batch));
     r->output = (det_output){.struct_size = sizeof r->output,
                              .objects = start_of(&r->objects),
@@ -166,6 +206,7 @@ void rig_close(rig *r) {
     for (int i = 0; i < DET_MAX_INPUTS; i++)
         free(r->inputs[i]);
     det_plan_close(&r->plan);
+    r->plan.backend->close(r->plan.device);
     for (int i = 0; i < RIG_MAX_BUFFERS; i++) {
         close_buffer(&r->tensors[i]);
         close_buffer(&r->workspaces[i]);
@@ -186,7 +227,7 @@ void rig_fill_tensors(rig *r, const op_row *row) {
         det_step *step = &r->plan.steps[i];
         if (step->node->op != DET_OP_PREPROCESS)
             continue;
-        float *x = step->output;
+        float *x = rig_values(r, step->node->output);
         for (int64_t j = 0; j < det_shape_values(step->output_shape); j++)
             x[j] = random_in(&state, -2, 2);
     }
@@ -203,13 +244,58 @@ void rig_copy_inputs(rig *one, const rig *all, int index) {
 /* An upsampling that only a concatenation reads writes there alone: its output is fetched from there. */
 static void fetch_output(rig *r) {
     const det_step *step = r->step;
-    if (!step->into || !step->node->only_into || step->node->op != DET_OP_UPSAMPLE)
+    if (!r->on_host || !step->into || !step->node->only_into || step->node->op != DET_OP_UPSAMPLE)
         return;
     det_shape s = step->output_shape;
     const float *from = (const float *)step->into + step->node->into_begin;
     float *to = step->output;
     for (size_t i = 0; i < (size_t)s.n * s.h * s.w; i++)
         memcpy(to + i * s.c, from + i * step->into_shape.c, (size_t)s.c * sizeof(float));
+}
+
+/* Candidates on their way to NMS are best first on a device. */
+static det_status send_candidates(const rig *r, const det_step *step) {
+    int most = DET_MAX(1, r->row->max_candidates);
+    for (int i = 0; i < r->batch; i++)
+        det_candidates_sort(det_candidates_of(r->step->inputs[0], most, i));
+    return r->plan.backend->write(r->plan.device, step->inputs[0], (size_t)r->plan.candidates_bytes, r->step->inputs[0]);
+}
+
+static det_status send_inputs(const rig *r, const det_step *step) {
+    if (r->row->op == DET_OP_NMS)
+        return send_candidates(r, step);
+    for (int i = 0; i < step->node->n_inputs; i++)
+        DET_TRY(r->plan.backend->set(r->plan.device, step->inputs[i], step->input_shapes[i], step->input_strides[i],
+                                     r->step->inputs[i]));
+    return DET_OK;
+}
+
+static det_status fetch_result(const rig *r, const det_step *step) {
+    const det_backend *backend = r->plan.backend;
+    if (r->row->op == DET_OP_NMS)
+        return DET_OK;
+    if (is_decode(r->row->op))
+        return backend->read(r->plan.device, step->output, (size_t)r->plan.candidates_bytes, r->step->output);
+    return backend->get(r->plan.device, step->output, step->output_shape, step->output_stride, r->step->output);
+}
+
+static det_status run_on_device(rig *r, const det_frame *frame) {
+    const det_step *step = &r->plan.steps[r->index];
+    DET_TRY(send_inputs(r, step));
+    DET_TRY(r->plan.backend->run_steps(r->plan.device, &r->plan, frame, r->index, r->index + 1));
+    return fetch_result(r, step);
+}
+
+void rig_round_inputs(rig *r) {
+    if (r->on_host || r->row->op == DET_OP_NMS)
+        return;
+    const det_step *step = &r->plan.steps[r->index];
+    REQUIRE(send_inputs(r, step) == DET_OK, "%s", det_last_error());
+    for (int i = 0; i < step->node->n_inputs; i++) {
+        REQUIRE(r->plan.backend->get(r->plan.device, step->inputs[i], step->input_shapes[i], step->input_strides[i],
+                                     r->inputs[i]) == DET_OK, "%s", det_last_error());
+        memcpy(r->step->inputs[i], r->inputs[i], r->tensors[step->node->inputs[i]].n_bytes);
+    }
 }
 
 det_status rig_run(rig *r, int n) {
@@ -221,7 +307,7 @@ det_status rig_run(rig *r, int n) {
     memset(start_of(&r->objects), FILL, r->objects.n_bytes);
     for (int i = 0; i < node->n_inputs; i++)
         memcpy(r->step->inputs[i], r->inputs[i], r->tensors[node->inputs[i]].n_bytes);
-    det_status status = det_plan_run_step(&r->plan, (int)(r->step - r->plan.steps), &frame, NULL);
+    det_status status = r->on_host ? det_plan_run_step(&r->plan, r->index, &frame, NULL) : run_on_device(r, &frame);
     fetch_output(r);
     return status;
 }
@@ -235,7 +321,7 @@ det_step rig_question(const rig *r) {
 
 bool rig_concatenated(const rig *r) {
     const det_step *step = r->step;
-    if (!r->row->concatenated)
+    if (!r->row->concatenated || !r->on_host)
         return step->into == NULL;
     det_shape s = step->output_shape, whole = step->into_shape;
     const uint8_t *from = step->output, *to = step->into;

@@ -1,5 +1,6 @@
-/* A test bench for one operator: a network of a few nodes, made by the builder, planned for the CPU backend, with every
- * tensor and workspace in a buffer of its own between guard bytes. */
+/* A test bench for one operator: a network of a few nodes, made by the builder, planned for a backend, with every tensor
+ * in a host buffer of its own between guard bytes. On the CPU the kernels work in these buffers (and in workspaces like
+ * them); on another device the inputs are sent before a run and the result is fetched after it. */
 #ifndef DET_TEST_RIG_H
 #define DET_TEST_RIG_H
 
@@ -17,11 +18,14 @@ typedef struct rig_buffer {
 
 typedef struct rig {
     const op_row *row;
-    det_device *device;
+    bool on_host;
+    det_layout layout;
     int batch;
     memory_weights weights;
     det_plan plan;
-    det_step *step; /* of the row's operator */
+    det_step *step; /* of the row's operator, its tensors in the host buffers; NULL when views left nothing to run */
+    det_step mirror; /* that step, where the device has its own */
+    int index;       /* in the plan */
     rig_buffer tensors[RIG_MAX_BUFFERS], workspaces[RIG_MAX_BUFFERS];
     void *inputs[DET_MAX_INPUTS]; /* what fill made: a run may write over the step's own inputs */
 
@@ -65,8 +69,9 @@ struct op_row {
 extern const op_row tensor_rows[], picture_rows[], box_rows[];
 extern const int n_tensor_rows, n_picture_rows, n_box_rows;
 
-/* Emits, completes the plan, takes the buffers, and fills the inputs. Ends the test when that fails. */
-void rig_open(rig *r, const op_row *row, det_device *device, int batch);
+/* Opens a device as `options` say, emits, completes the plan, takes the buffers, and fills the inputs. Ends the test when
+ * that fails. */
+void rig_open(rig *r, const op_row *row, const det_context_options *options, int batch);
 void rig_close(rig *r);
 
 /* For emit: weights first, with values from [low, high) that follow from the name; then the net; then inputs. */
@@ -87,6 +92,8 @@ det_status rig_run(rig *r, int n);
 det_step rig_question(const rig *r);
 /* Does a concatenation that wants the result have it, and nothing else? */
 bool rig_concatenated(const rig *r);
+/* Inputs as the device rounds them and the oracle sees them: call it before the first run. */
+void rig_round_inputs(rig *r);
 /* What the run made of picture `index`. */
 const void *rig_result(const rig *r, int index, size_t *n_bytes);
 /* Are all guards as they were? */
