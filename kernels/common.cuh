@@ -57,8 +57,7 @@ inline cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim
     void *pointers[] = {&args...};
     return cudaLaunchKernel((const void *)kernel, grid, block, pointers, shared_bytes, stream);
 #else
-    (void)stream;
-    return emulation_launch(name, grid, block, shared_bytes, [&] { kernel(args...); });
+    return emulation_enqueue(name, grid, block, shared_bytes, stream, (const void *)kernel, [=] { kernel(args...); });
 #endif
 }
 

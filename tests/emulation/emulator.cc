@@ -28,6 +28,8 @@ namespace {
 
 enum { WARP = 32, MAX_THREADS = 1024, GUARD_BYTES = 64, MAX_SHARED_BYTES = 1 << 20, GUARD = 0xa5, NOT_A_NUMBER = 0xff };
 
+const emulation_chip least_chip = {99 * 1024, 48 * 1024, 16};
+
 enum state { READY, AT_BARRIER, IN_EXCHANGE, ENDED };
 
 struct place {
@@ -53,7 +55,7 @@ struct shared_object {
 };
 
 struct machine {
-    emulation_chip chip = emulation_default_chip();
+    emulation_chip chip = least_chip;
     unsigned order = 0;
     int launches = 0;
     bool failed = false;
@@ -388,12 +390,12 @@ cudaError_t emulation_launch(const char *name, dim3 grid, dim3 block, size_t sha
     return m.failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
-emulation_chip emulation_default_chip() {
-    return {99 * 1024, 48 * 1024, 16};
+void emulation_set_chip(const emulation_chip *chip) {
+    m.chip = chip ? *chip : least_chip;
 }
 
-void emulation_set_chip(const emulation_chip &chip) {
-    m.chip = chip;
+const emulation_chip *emulation_get_chip() {
+    return &m.chip;
 }
 
 void emulation_set_order(unsigned order) {
@@ -410,15 +412,4 @@ int emulation_launches() {
     int n = m.launches;
     m.launches = 0;
     return n;
-}
-
-cudaError_t cudaGetDevice(int *device) {
-    *device = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
-    (void)device;
-    *value = attribute == cudaDevAttrMultiProcessorCount ? m.chip.multiprocessors : (int)m.chip.shared_bytes;
-    return cudaSuccess;
 }

@@ -9,7 +9,7 @@
 #ifndef DET_EMULATOR_H
 #define DET_EMULATOR_H
 
-#include "cuda_runtime_api.h"
+#include "emulation.h"
 #include "emulator_math.h"
 
 #include <functional>
@@ -30,31 +30,23 @@ struct dim3 {
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-/* ------------------------------------------------------------------------------------------------ for the tests */
-
-/* What a launch may ask for. The default is the least of the chips that libdetect is built for. */
-struct emulation_chip {
-    size_t shared_bytes;        /* of a block, static and dynamic, when it asks */
-    size_t static_shared_bytes; /* of these, static */
-    int multiprocessors;
-};
-void emulation_set_chip(const emulation_chip &chip);
-emulation_chip emulation_default_chip();
-
-/* In which order blocks, warps and lanes run: 0 first to last, 1 last to first, others shuffled by that seed. */
-void emulation_set_order(unsigned order);
-/* What went wrong first since the last call, or NULL; and forgets it. Until then every launch fails. */
-const char *emulation_failure();
-/* Launches since the last call. */
-int emulation_launches();
-
 /* ---------------------------------------------------------------------------------------------- for common.cuh */
 
 cudaError_t emulation_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
                              const std::function<void()> &thread);
+/* The same when the stream gets there. On its own the emulator runs every kernel at once; tests/emulation/fake has streams.
+ * `thread` holds the arguments by value, and `kernel` that it calls. */
+cudaError_t emulation_enqueue(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                              const void *kernel, const std::function<void()> &thread, const void *held, size_t n_bytes);
+template <typename F>
+inline cudaError_t emulation_enqueue(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                                     const void *kernel, F thread) {
+    return emulation_enqueue(name, grid, block, shared_bytes, stream, kernel, thread, &thread, sizeof thread);
+}
 /* The block's object of this declaration: full of NaN when the block begins. */
 void *emulation_shared(const void *site, size_t n_bytes);
 unsigned char *emulation_dynamic_shared();
+const emulation_chip *emulation_get_chip();
 
 /* ------------------------------------------------------------------------------------------- for device functions */
 
