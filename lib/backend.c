@@ -2,14 +2,19 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CUDA_MODULE "libdetect_cuda.so.0"
 
-/* The module lies beside libdetect, or where the system's loader looks. */
+/* The module is the file that LIBDETECT_CUDA_MODULE names, or lies beside libdetect, or where the system's loader
+ * looks. */
 static void *open_module(void) {
     Dl_info self;
     char path[4096];
+    const char *named = secure_getenv("LIBDETECT_CUDA_MODULE");
+    if (named && *named)
+        return dlopen(named, RTLD_NOW | RTLD_LOCAL);
     if (dladdr((const void *)&det_cpu_backend, &self) && self.dli_fname) {
         const char *slash = strrchr(self.dli_fname, '/');
         int n = slash ? (int)(slash - self.dli_fname) : 0;

@@ -93,6 +93,7 @@ static bool parse_fraction(const char *text, float *value) {
 
 static bool parse_device(const char *text, det_context_options *context) {
     context->device_index = 0;
+    context->device_uuid = NULL;
     if (strcmp(text, "auto") == 0)
         context->device = DET_DEVICE_AUTO;
     else if (strcmp(text, "cpu") == 0)
@@ -101,7 +102,10 @@ static bool parse_device(const char *text, det_context_options *context) {
         context->device = DET_DEVICE_CUDA;
     else
         return false;
-    return strchr(text, ':') == NULL || parse_int32(text + 5, 0, INT32_MAX, &context->device_index);
+    const char *which = strchr(text, ':');
+    if (which && strncmp(which, ":GPU-", 5) == 0)
+        context->device_uuid = which + 1;
+    return !which || context->device_uuid || parse_int32(which + 1, 0, INT32_MAX, &context->device_index);
 }
 
 static bool parse_precision(const char *text, int32_t *precision) {
@@ -165,7 +169,7 @@ static const char *take_value(int id, const char *value, options *parsed) {
         parsed->model = value;
         return NULL;
     case OPTION_DEVICE:
-        return parse_device(value, context) ? NULL : "auto, cpu, cuda or cuda:N";
+        return parse_device(value, context) ? NULL : "auto, cpu, cuda, cuda:N or cuda:UUID";
     case OPTION_PRECISION:
         return parse_precision(value, &context->precision) ? NULL : "auto, fp32, tf32, fp16 or bf16";
     case OPTION_SIZE:

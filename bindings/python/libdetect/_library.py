@@ -38,6 +38,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 RGB8, BGR8, RGBA8, GRAY8 = range(4)
 PROFILE_LAYERS = 1
+TUNE = 2
 
 
 class ModelInfo(Structure):
@@ -77,6 +78,8 @@ class ContextOptions(Structure):
         ("n_threads", c_int32),
         ("max_candidates", c_int32),
         ("flags", c_uint32),
+        ("device_uuid", c_char_p),
+        ("max_image_bytes", c_int64),
     ]
 
 

@@ -193,14 +193,16 @@ class Model(_Handle):
 class Context(_Handle):
     """A plan for one model on one device at one precision and input size. Calls from several threads take turns.
 
-    device          "auto" (CUDA where it works, else the CPU), "cpu" or "cuda"
-    device_index    of the CUDA device
+    device          "auto" (CUDA where it works, else the CPU), "cpu", "cuda", "cuda:1" or "cuda:GPU-8a3f..." (its UUID)
+    device_index    of the CUDA device, when `device` does not say
     precision       "auto" (fp32 on the CPU, fp16 on CUDA), "fp32", "tf32", "fp16" or "bf16"
     input_size      width, height of the network's input, multiples of 32; None: the model's own
     max_batch       most pictures in one run; longer lists are run in parts
     n_threads       CPU threads; 0: one per core
     max_candidates  boxes per picture that enter NMS; 0: 4096
     profile_layers  time every layer of every run
+    tune            CUDA: try the best few implementations of every convolution; creation takes seconds more
+    max_image_bytes CUDA: room on the device for each picture from host memory; 0: 1920 x 1088 x 3
     """
 
     def __init__(
@@ -215,16 +217,22 @@ class Context(_Handle):
         n_threads: int = 0,
         max_candidates: int = 0,
         profile_layers: bool = False,
+        tune: bool = False,
+        max_image_bytes: int = 0,
     ) -> None:
         options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
-        options.device = _choice(device, _library.DEVICES, "device")
-        options.device_index = device_index
+        kind, _, which = device.partition(":")
+        options.device = _choice(kind, _library.DEVICES, "device")
+        options.device_index = int(which) if which.isdigit() else device_index
+        if which and not which.isdigit():
+            options.device_uuid = which.encode()
         options.precision = _choice(precision, _library.PRECISIONS, "precision")
         options.width, options.height = input_size or (0, 0)
         options.max_batch = max_batch
         options.n_threads = n_threads
         options.max_candidates = max_candidates
-        options.flags = _library.PROFILE_LAYERS if profile_layers else 0
+        options.flags = (_library.PROFILE_LAYERS if profile_layers else 0) | (_library.TUNE if tune else 0)
+        options.max_image_bytes = max_image_bytes
         handle = c_void_p()
         check(lib.det_context_create(model._handle, byref(options), byref(handle)))
         super().__init__(handle, lib.det_context_destroy)
