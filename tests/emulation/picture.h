@@ -1,0 +1,25 @@
+/* Pictures for the kernel that pre-processes them: as libdetect's callers have them, and as a block says it. */
+#ifndef DET_EMULATION_PICTURE_H
+#define DET_EMULATION_PICTURE_H
+
+#include "emulation.h"
+
+#include "backend.h"
+
+static inline det_picture picture_of(const det_image *image, const det_placement *p) {
+    return (det_picture){.planes = {image->planes[0], image->planes[1]},
+                         .strides = {image->strides[0], image->strides[1]},
+                         .width = image->width,
+                         .height = image->height,
+                         .format = image->format,
+                         .scale_x = p->scale_x,
+                         .scale_y = p->scale_y,
+                         .offset_x = p->offset_x,
+                         .offset_y = p->offset_y,
+                         .x = p->x,
+                         .y = p->y,
+                         .w = p->w,
+                         .h = p->h};
+}
+
+#endif
