@@ -243,6 +243,11 @@ void fake_cuda_tolerate(int on) {
     control().violations = 0;
 }
 
+void fake_cuda_violation(const char *what) {
+    std::lock_guard<std::recursive_mutex> held(control().lock);
+    violation("%s", what);
+}
+
 int fake_cuda_violations(void) {
     std::lock_guard<std::recursive_mutex> held(control().lock);
     return control().violations;

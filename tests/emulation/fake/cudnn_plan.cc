@@ -140,7 +140,7 @@ bool lives(const Descriptor &d) {
 }
 
 cudnnStatus_t bind(const Program &p, const Descriptor &pack, const Engine &engine, int device, Binding *b) {
-    void *x, *w, *other;
+    void *x = nullptr, *w = nullptr, *other;
     cudnnStatus_t status = pointer_of(pack, p.x_uid, p.convolution.x, p.x_alignment, device, &x);
     if (status == CUDNN_STATUS_SUCCESS)
         status = pointer_of(pack, p.w_uid, p.convolution.w, p.w_alignment, device, &w);

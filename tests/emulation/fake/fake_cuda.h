@@ -56,6 +56,8 @@ FAKE_CUDA_API void fake_cuda_seed(uint64_t seed);
 /* From now on violations are counted, and the call fails where it can. Returns how many there were since. */
 FAKE_CUDA_API void fake_cuda_tolerate(int on);
 FAKE_CUDA_API int fake_cuda_violations(void);
+/* One more violation. */
+FAKE_CUDA_API void fake_cuda_violation(const char *what);
 /* Copies between host and device memory, of whatever is there now, past all queues. */
 FAKE_CUDA_API void fake_cuda_peek(void *host, const void *device, size_t n_bytes);
 FAKE_CUDA_API void fake_cuda_poke(void *device, const void *host, size_t n_bytes);
@@ -65,9 +67,9 @@ FAKE_CUDA_API void fake_cuda_poke(void *device, const void *host, size_t n_bytes
 
 #include <functional>
 /* Queues a kernel: `run` does its work when the stream gets there, again at every replay of a graph. `arguments` are its
- * arguments by value: what looks like a pointer to host memory there is a violation. */
+ * arguments by value: what looks like a pointer to host memory there, other than to `kernel`, is a violation. */
 FAKE_CUDA_API cudaError_t fake_cuda_launch(const char *name, cudaStream_t stream, std::function<void()> run,
-                                           const void *arguments, size_t n_bytes);
+                                           const void *arguments, size_t n_bytes, const void *kernel);
 #endif
 
 #endif

@@ -169,7 +169,7 @@ void stream_state(fake_cuda_state *state) {
 using namespace fake;
 
 cudaError_t fake_cuda_launch(const char *name, cudaStream_t stream, std::function<void()> run, const void *arguments,
-                             size_t n_bytes) {
+                             size_t n_bytes, const void *kernel) {
     Call call("cudaLaunchKernel", Library::runtime, ANY);
     if (call.planned)
         return call.done((cudaError_t)call.planned);
@@ -182,7 +182,7 @@ cudaError_t fake_cuda_launch(const char *name, cudaStream_t stream, std::functio
     }
     for (size_t i = 0; i + sizeof(uintptr_t) <= n_bytes; i += sizeof(uintptr_t)) {
         uintptr_t value = *(const uintptr_t *)((const char *)arguments + i);
-        if (looks_like_host_pointer(value))
+        if (value != (uintptr_t)kernel && looks_like_host_pointer(value))
             violation("%s: an argument points to host memory at %p", name, (void *)value);
     }
     return call.done(enqueue(name, stream, std::move(run)));

@@ -1,0 +1,44 @@
+# build/emulated/libdetect_cuda.so.0: lib/cuda as it is, kernels under the emulator, and CUDA, cuDNN and cublasLt replaced
+# by this folder. What lies in build/emulated, or loads libdetect.so.0 from there, runs on it.
+set(fake ${CMAKE_CURRENT_LIST_DIR})
+set(emulated ${CMAKE_BINARY_DIR}/emulated)
+
+add_library(fake_cuda SHARED ${fake}/control.cc ${fake}/convolution.cc ${fake}/cublaslt.cc ${fake}/cudnn.cc
+  ${fake}/cudnn_plan.cc ${fake}/cudnn_rules.cc ${fake}/device.cc ${fake}/event.cc ${fake}/graph.cc ${fake}/memory.cc
+  ${fake}/numbers.cc ${fake}/stream.cc)
+target_compile_features(fake_cuda PUBLIC cxx_std_17)
+target_include_directories(fake_cuda PUBLIC ${fake})
+target_include_directories(fake_cuda SYSTEM PUBLIC ${DET_CUDA_INCLUDES})
+set_target_properties(fake_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${emulated} CXX_VISIBILITY_PRESET default)
+target_link_libraries(fake_cuda PRIVATE Threads::Threads)
+set_source_files_properties(${fake}/convolution.cc PROPERTIES COMPILE_OPTIONS "-O3")
+
+file(GLOB kernels CONFIGURE_DEPENDS RELATIVE ${kernels_dir} ${kernels_dir}/*.cu)
+det_emulated_library(emulated_kernels ${kernels})
+add_library(emulated_launches STATIC emulator.cc fiber.cc ${fake}/bridge.cc)
+det_emulation_flags(emulated_launches)
+target_compile_definitions(emulated_launches PRIVATE DET_EMULATION_STREAMS)
+
+list(TRANSFORM DET_CUDA_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE module_sources)
+add_library(detect_cuda_emulated SHARED ${module_sources})
+set_target_properties(detect_cuda_emulated PROPERTIES OUTPUT_NAME detect_cuda VERSION ${PROJECT_VERSION} SOVERSION 0
+  LIBRARY_OUTPUT_DIRECTORY ${emulated} LINKER_LANGUAGE CXX)
+target_include_directories(detect_cuda_emulated PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib
+  ${PROJECT_SOURCE_DIR}/kernels)
+target_compile_definitions(detect_cuda_emulated PRIVATE _GNU_SOURCE)
+add_dependencies(detect_cuda_emulated emulated_kernels emulated_launches) # as files: their headers stand for other headers
+target_link_libraries(detect_cuda_emulated PRIVATE $<TARGET_FILE:emulated_kernels> $<TARGET_FILE:emulated_launches>
+  fake_cuda)
+target_link_options(detect_cuda_emulated PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/lib/cuda/module.map)
+if(NOT DET_SANITIZE)
+  target_link_options(detect_cuda_emulated PRIVATE -Wl,--no-undefined)
+endif()
+
+# The same library again beside that module, for the tool, Python and whatever else loads it.
+add_library(detect_lib_emulated SHARED $<TARGET_OBJECTS:detect_objects>)
+set_target_properties(detect_lib_emulated PROPERTIES OUTPUT_NAME detect VERSION ${PROJECT_VERSION} SOVERSION 0
+  LIBRARY_OUTPUT_DIRECTORY ${emulated})
+target_include_directories(detect_lib_emulated PUBLIC ${PROJECT_SOURCE_DIR}/include)
+target_link_libraries(detect_lib_emulated PRIVATE ${DET_PRIVATE_LIBRARIES})
+target_link_options(detect_lib_emulated PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/include/libdetect/libdetect.map)
+add_dependencies(detect_lib_emulated detect_cuda_emulated)
