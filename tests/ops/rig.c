@@ -195,6 +195,10 @@ void rig_open(rig *r, const op_row *row, const det_context_options *options, int
                              .cuts = r->cuts};
     if (row->fill)
         row->fill(r, row);
+    if (!r->limits.class_scores) { /* which backends may read whatever runs */
+        r->limits.class_scores = calloc((size_t)info->n_classes, sizeof(float));
+        r->limits.class_logits = calloc((size_t)info->n_classes, sizeof(float));
+    }
     for (int i = 0; i < r->step->node->n_inputs; i++) {
         size_t n_bytes = r->tensors[r->step->node->inputs[i]].n_bytes;
         r->inputs[i] = malloc(n_bytes);
