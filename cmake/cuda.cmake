@@ -1,5 +1,5 @@
-# The CUDA module, libdetect_cuda.so: sets DET_HAS_CUDA, and builds `detect_cuda` when a toolkit with cuDNN 9 is found as
-# system packages or inside pip's nvidia packages.
+# The CUDA module, libdetect_cuda.so, when a toolkit with cuDNN 9 is found as system packages or inside pip's nvidia
+# packages: sets DET_HAS_CUDA, DET_CUDA_INCLUDES and DET_CUDA_SOURCES, and builds `detect_cuda`.
 set(DET_CUDA AUTO CACHE STRING "Build the CUDA module: AUTO (when the toolkit and cuDNN are found), ON or OFF")
 set_property(CACHE DET_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(DET_CUDA_ARCHITECTURES "" CACHE STRING "Compute capabilities such as 80;90; the default is all that the toolkit knows of 80 86 87 89 90 100 120")
@@ -39,18 +39,6 @@ find_program(DET_NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_HOME}/bin $ENV{CUDA_PAT
 if(NOT DET_NVCC)
   det_no_cuda("nvcc was not found (set DET_NVCC)")
 endif()
-if(NOT CMAKE_CUDA_COMPILER)
-  set(CMAKE_CUDA_COMPILER ${DET_NVCC})
-endif()
-if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES OFF) # given as flags below, once the toolkit has said what it knows
-endif()
-enable_language(CUDA)
-if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
-  det_no_cuda("the CUDA toolkit is ${CMAKE_CUDA_COMPILER_VERSION}; 12.4 is the oldest")
-endif()
-find_package(CUDAToolkit QUIET)
-
 get_filename_component(nvcc_folder ${DET_NVCC} DIRECTORY)
 get_filename_component(toolkit_folder ${nvcc_folder} DIRECTORY)
 set(cuda_hints ${toolkit_folder} ${toolkit_folder}/targets/${CMAKE_SYSTEM_PROCESSOR}-linux ${nvidia_hints})
@@ -67,6 +55,24 @@ foreach(part CUDA_INCLUDE CUBLASLT_INCLUDE CUDNN_INCLUDE CUDART_LIBRARY CUBLASLT
   endif()
 endforeach()
 
+set(DET_CUDA_INCLUDES ${DET_CUDA_INCLUDE} ${DET_CUBLASLT_INCLUDE} ${DET_CUDNN_INCLUDE})
+set(DET_CUDA_SOURCES lib/cuda/conv2d.c lib/cuda/core.c lib/cuda/cudnn_conv.c lib/cuda/device.c lib/cuda/launch.c
+  lib/cuda/lt_conv.c lib/cuda/runner.c lib/cuda/store.c)
+set(DET_HAS_CUDA ON)
+if(DET_SANITIZE OR DET_BUILD_FUZZERS)
+  return() # the same sources under sanitizers: tests/emulation
+endif()
+
+if(NOT CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER ${DET_NVCC})
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES OFF) # given as flags below, once the toolkit has said what it knows
+endif()
+enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
+  det_no_cuda("the CUDA toolkit is ${CMAKE_CUDA_COMPILER_VERSION}; 12.4 is the oldest")
+endif()
 if(DET_CUDA_ARCHITECTURES)
   set(architectures ${DET_CUDA_ARCHITECTURES})
 else()
@@ -86,9 +92,6 @@ endforeach()
 list(APPEND architecture_flags -gencode=arch=compute_${newest},code=compute_${newest})
 message(STATUS "libdetect: CUDA ${CMAKE_CUDA_COMPILER_VERSION} for ${architectures}, cuDNN in ${DET_CUDNN_LIBRARY}")
 
-set(DET_CUDA_INCLUDES ${DET_CUDA_INCLUDE} ${DET_CUBLASLT_INCLUDE} ${DET_CUDNN_INCLUDE})
-set(DET_CUDA_SOURCES lib/cuda/conv2d.c lib/cuda/core.c lib/cuda/cudnn_conv.c lib/cuda/device.c lib/cuda/launch.c
-  lib/cuda/lt_conv.c lib/cuda/runner.c lib/cuda/store.c)
 file(GLOB DET_CUDA_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cu)
 
 add_library(detect_cuda SHARED ${DET_CUDA_SOURCES} ${DET_CUDA_KERNELS})
@@ -107,4 +110,3 @@ if(NOT DET_SANITIZE)
   target_link_options(detect_cuda PRIVATE -Wl,--no-undefined)
 endif()
 install(TARGETS detect_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)
-set(DET_HAS_CUDA ON)

@@ -79,12 +79,9 @@ static det_status take(det_plan *plan, int64_t n_bytes, const char *what, void *
     return status;
 }
 
-/* Where a tensor lies, and its pixel stride. */
-static void *locate(const det_plan *plan, const det_layout *layout, const det_span *spans, det_tensor_id tensor,
-                    int *stride) {
+static void *locate(const det_plan *plan, const det_layout *layout, const det_span *spans, det_tensor_id tensor) {
     int begin;
     det_tensor_id root = det_view_root(&plan->net, tensor, &begin);
-    *stride = padded(plan->net.tensors[root].shape.c, layout);
     return (char *)plan->arena + spans[root].offset + (size_t)begin * (size_t)layout->element_bytes;
 }
 
@@ -96,11 +93,10 @@ static det_status allocate(det_plan *plan, const det_layout *layout, const det_s
         det_step *step = &plan->steps[i];
         const det_node *node = step->node;
         for (int j = 0; j < node->n_inputs; j++)
-            step->inputs[j] = locate(plan, layout, spans, node->inputs[j], &step->input_strides[j]);
-        step->output = locate(plan, layout, spans, node->output, &step->output_stride);
-        int stride;
+            step->inputs[j] = locate(plan, layout, spans, node->inputs[j]);
+        step->output = locate(plan, layout, spans, node->output);
         if (node->into != DET_NO_TENSOR)
-            step->into = locate(plan, layout, spans, node->into, &stride);
+            step->into = locate(plan, layout, spans, node->into);
         step->workspace = plan->workspace;
         if (is_decode(node->op))
             step->output = plan->candidates;
@@ -121,7 +117,12 @@ static det_status place_and_allocate(det_plan *plan, const det_layout *layout) {
     return status;
 }
 
-static det_status make_steps(det_plan *plan) {
+/* Elements from one pixel to the next. */
+static int pixel_stride(const det_net *net, const det_layout *layout, det_tensor_id tensor) {
+    return padded(net->tensors[det_view_root(net, tensor, NULL)].shape.c, layout);
+}
+
+static det_status make_steps(det_plan *plan, const det_layout *layout) {
     const det_net *net = &plan->net;
     plan->steps = det_alloc_array((size_t)net->n_nodes, sizeof *plan->steps);
     if (!plan->steps)
@@ -131,10 +132,13 @@ static det_status make_steps(det_plan *plan) {
         det_step *step = &plan->steps[i];
         step->node = &net->nodes[i];
         step->output_shape = net->tensors[step->node->output].shape;
+        step->output_stride = pixel_stride(net, layout, step->node->output);
         if (step->node->into != DET_NO_TENSOR)
             step->into_shape = net->tensors[step->node->into].shape;
-        for (int j = 0; j < step->node->n_inputs; j++)
+        for (int j = 0; j < step->node->n_inputs; j++) {
             step->input_shapes[j] = net->tensors[step->node->inputs[j]].shape;
+            step->input_strides[j] = pixel_stride(net, layout, step->node->inputs[j]);
+        }
     }
     return DET_OK;
 }
@@ -154,7 +158,7 @@ det_status det_plan_complete(det_plan *plan, const det_plan_options *options) {
         plan->net.tensors[plan->net.taps[i].tensor].kept = true;
     plan->profile_layers = options->profile_layers;
     plan->candidates_bytes = options->max_batch * (int64_t)det_candidates_bytes(options->max_candidates);
-    DET_TRY(make_steps(plan));
+    DET_TRY(make_steps(plan, &layout));
     det_plan_facts facts = {&plan->net.weights->info, options->shared, options->max_candidates, plan->net.clip};
     DET_TRY(choose(plan, &facts));
     DET_TRY(place_and_allocate(plan, &layout));

@@ -327,7 +327,7 @@ det_status det_cudnn_conv_find(cudnnHandle_t handle, const det_conv_problem *pro
         status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_FALLBACK, most, convs, n);
     leave_graph(g);
     if (refused) {
-        det_log(DET_LOG_DEBUG, "cuDNN refuses a graph: %s", fallback ? "also the plain convolution" : "something simpler will be tried");
+        det_log(DET_LOG_DEBUG, "cuDNN refuses a graph, something simpler will be tried: %s", det_last_error());
         return DET_OK;
     }
     return status;

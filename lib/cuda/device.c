@@ -106,7 +106,10 @@ static det_status choose_precision(det_context_options *options, const struct cu
 }
 
 static det_status find_device(det_context_options *options, struct cudaDeviceProp *properties) {
-    int n_devices = 0;
+    int n_devices = 0, driver = 0;
+    CUDA_TRY(cudaDriverGetVersion(&driver));
+    if (driver == 0)
+        DET_FAIL(DET_ERROR_NO_DEVICE, "there is no NVIDIA driver on this machine");
     CUDA_TRY(cudaGetDeviceCount(&n_devices));
     if (n_devices == 0)
         DET_FAIL(DET_ERROR_NO_DEVICE, "there is no CUDA device");
