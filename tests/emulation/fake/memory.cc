@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -19,7 +20,7 @@ namespace fake {
 namespace {
 
 /* cudaMalloc promises alignment to 256 bytes at least: no more here, so that more is not relied upon. */
-enum : size_t { ALIGNMENT = 256, CANARY_BYTES = 256, PAGE = 4096 };
+enum : size_t { ALIGNMENT = 256, CANARY_BYTES = 256, PAGE = 4096, FRESH_BYTES = 4 << 20 };
 enum : uint8_t { CANARY = 0xa5, FRESH = 0xff };
 const int64_t REPORTED_BYTES = 143771ll << 20; /* an H200's */
 enum { ALL_DEVICES = -1, NO_DEVICES = -2 };
@@ -87,16 +88,42 @@ bool intact(const Allocation &a) {
     return good;
 }
 
+/* A file of FRESH bytes: fresh memory is a private copy of it, page by page as it is written to. */
+int fresh_file() {
+    static const int file = [] {
+        std::vector<char> fresh(FRESH_BYTES, (char)FRESH);
+        int made = memfd_create("fake_cuda", MFD_CLOEXEC);
+        if (made < 0 || write(made, fresh.data(), FRESH_BYTES) != (ssize_t)FRESH_BYTES)
+            abort();
+        return made;
+    }();
+    return file;
+}
+
+char *map_fresh(size_t n_bytes) {
+    void *pages = mmap(nullptr, n_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED)
+        return nullptr;
+    for (size_t at = 0; at < n_bytes; at += FRESH_BYTES) {
+        size_t n = n_bytes - at < FRESH_BYTES ? n_bytes - at : FRESH_BYTES;
+        void *part = mmap((char *)pages + at, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                          fresh_file(), 0);
+        if (part == MAP_FAILED) {
+            munmap(pages, n_bytes);
+            return nullptr;
+        }
+    }
+    return (char *)pages;
+}
+
 /* Data begin at an odd multiple of ALIGNMENT. */
 void *take(Kind kind, int device, size_t n_bytes) {
     Allocation a = {kind, device, nullptr, n_bytes, nullptr, 0};
     a.page_bytes = (2 * CANARY_BYTES + n_bytes + ALIGNMENT + PAGE - 1) / PAGE * PAGE;
-    void *pages = mmap(nullptr, a.page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (pages == MAP_FAILED)
+    a.pages = map_fresh(a.page_bytes);
+    if (!a.pages)
         return nullptr;
-    a.pages = (char *)pages;
     a.data = a.pages + CANARY_BYTES;
-    memset(a.data, FRESH, n_bytes);
     draw_canaries(a);
     table()[(uintptr_t)a.data] = a;
     protect(a);
