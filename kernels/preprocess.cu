@@ -10,7 +10,7 @@ using namespace det;
 
 namespace {
 
-enum { TILE_W = 32, TILE_H = 16, ROWS = 8, WEIGHT_ONE = 2048 /* OpenCV's INTER_RESIZE_COEF_SCALE */ };
+enum { TILE_W = 32, ROWS = 8, PIXELS = 2, TILE_H = ROWS * PIXELS, WEIGHT_ONE = 2048 /* OpenCV's INTER_RESIZE_COEF_SCALE */ };
 
 struct target {
     det_view y;
@@ -44,46 +44,69 @@ template <typename W> __device__ tap<W> locate(int i, int n_in, int n_out) {
     return t;
 }
 
-/* Where the channels of a picture's pixels lie: channel 0 in plane 0, the others there or in plane 1 at half size. */
-struct source {
-    const uint8_t *planes[2];
-    int64_t strides[2];
-    int step, halving, offsets[3]; /* bytes; halving: 1 when rows and columns of plane 1 stand for two */
-};
+/* How the channels of a pixel lie: side by side, once for all three, or in two planes of which one has half the size. */
+enum arrangement { PACKED, GREY, YUV };
 
-__device__ source source_of(const det_picture &p) {
-    bool yuv = p.format == DET_NV12, packed = p.format == DET_RGB8 || p.format == DET_BGR8 || p.format == DET_RGBA8;
-    source s;
-    s.planes[0] = p.planes[0];
-    s.planes[1] = yuv ? p.planes[1] : p.planes[0];
-    s.strides[0] = p.strides[0];
-    s.strides[1] = yuv ? p.strides[1] : p.strides[0];
-    s.step = p.format == DET_RGBA8 ? 4 : packed ? 3 : 1;
-    s.halving = yuv;
-    s.offsets[0] = p.format == DET_BGR8 ? 2 : 0;
-    s.offsets[1] = packed ? 1 : 0;
-    s.offsets[2] = p.format == DET_BGR8 ? 0 : packed ? 2 : yuv ? 1 : 0;
-    return s;
+__device__ __forceinline__ arrangement arrangement_of(int format) {
+    return format == DET_NV12 ? YUV : format == DET_GRAY8 ? GREY : PACKED;
 }
 
-/* The three channels of row `i`, interpolated along x. */
-template <typename W> __device__ __forceinline__ void row_values(const source &s, int i, const tap<W> &x, W (&v)[3]) {
-    const uint8_t *first = s.planes[0] + i * s.strides[0], *rest = s.planes[1] + (i >> s.halving) * s.strides[1];
-    int low = x.low * s.step, high = x.high * s.step;
-    int rest_low = low & ~s.halving, rest_high = high & ~s.halving;
-    v[0] = (W)__ldg(first + low + s.offsets[0]) * x.low_weight + (W)__ldg(first + high + s.offsets[0]) * x.high_weight;
+__device__ __forceinline__ int pixel_bytes(int format) {
+    return format == DET_RGBA8 ? 4 : format == DET_RGB8 || format == DET_BGR8 ? 3 : 1;
+}
+
+/* The tap of a row as what the pixels of a tile read: where the two rows begin, in both planes. */
+template <typename W> struct alignas(16) row_tap {
+    const uint8_t *low[2], *high[2];
+    W low_weight, high_weight;
+};
+
+template <typename W> __device__ row_tap<W> row_of(const det_picture &p, int y) {
+    tap<W> t = locate<W>(y - p.y, p.height, p.h);
+    row_tap<W> row = {};
+    row.low[0] = p.planes[0] + t.low * p.strides[0];
+    row.high[0] = p.planes[0] + t.high * p.strides[0];
+    if (p.format == DET_NV12) {
+        row.low[1] = p.planes[1] + t.low / 2 * p.strides[1];
+        row.high[1] = p.planes[1] + t.high / 2 * p.strides[1];
+    }
+    row.low_weight = t.low_weight;
+    row.high_weight = t.high_weight;
+    return row;
+}
+
+/* The tap of a column, in bytes. */
+template <typename W> __device__ tap<W> column_of(const det_picture &p, int x) {
+    tap<W> t = locate<W>(x - p.x, p.width, p.w);
+    t.low *= pixel_bytes(p.format);
+    t.high *= pixel_bytes(p.format);
+    return t;
+}
+
+template <typename W> __device__ __forceinline__ W between(const uint8_t *low, const uint8_t *high, const tap<W> &x) {
+    return (W)__ldg(low) * x.low_weight + (W)__ldg(high) * x.high_weight;
+}
+
+/* The three channels of a row, interpolated along x. */
+template <arrangement A, typename W>
+__device__ __forceinline__ void row_values(const uint8_t *const (&planes)[2], const tap<W> &x, W (&v)[3]) {
+    const uint8_t *low = planes[0] + x.low, *high = planes[0] + x.high;
+    v[0] = between(low, high, x);
+    if (A == YUV) {
+        low = planes[1] + (x.low & ~1);
+        high = planes[1] + (x.high & ~1);
+    }
 #pragma unroll
     for (int k = 1; k < 3; k++)
-        v[k] = (W)__ldg(rest + rest_low + s.offsets[k]) * x.low_weight +
-               (W)__ldg(rest + rest_high + s.offsets[k]) * x.high_weight;
+        v[k] = A == GREY ? v[0] : between(low + (A == YUV ? k - 1 : k), high + (A == YUV ? k - 1 : k), x);
 }
 
 /* From two rows to a grey level. In 8 bits: each row of 8 + 11 bits loses 4 before its product and 16 after, and the sum
  * is rounded by the last two. */
-__device__ __forceinline__ float blend(int a, int b, const tap<int> &y) {
+__device__ __forceinline__ float blend(int a, int b, const row_tap<int> &y) {
     return (float)((((a >> 4) * y.low_weight >> 16) + ((b >> 4) * y.high_weight >> 16) + 2) >> 2);
 }
-__device__ __forceinline__ float blend(float a, float b, const tap<float> &y) {
+__device__ __forceinline__ float blend(float a, float b, const row_tap<float> &y) {
     return a * y.low_weight + b * y.high_weight;
 }
 
@@ -99,58 +122,92 @@ __device__ __forceinline__ void yuv_to_rgb(float (&x)[3]) {
     x[2] = clamp_grey(y + 2.017232f * u);
 }
 
-template <typename T> __device__ __forceinline__ void store_pixel(const target &t, size_t at, const float (&rgb)[3]) {
-    T *y = (T *)t.y.data + at * t.y.stride;
+template <typename T> __device__ __forceinline__ T *pixel_at(const target &t, int picture, int x, int y) {
+    return (T *)t.y.data + (((size_t)picture * t.y.h + y) * t.y.w + x) * t.y.stride;
+}
+
+template <typename T> __device__ __forceinline__ void store_pixel(const target &t, T *y, const float (&rgb)[3]) {
     if (t.wide) {
         float first[lanes_of<T>] = {rgb[0], rgb[1], rgb[2]}, zeros[lanes_of<T>] = {0};
         store_vector(y, first);
+#pragma unroll 1
         for (int k = lanes_of<T>; k < t.y.c; k += lanes_of<T>)
             store_vector(y + k, zeros);
         return;
     }
     for (int k = 0; k < 3; k++)
         y[k] = of<T>(rgb[k]);
+#pragma unroll 1
     for (int k = 3; k < t.y.c; k++)
         y[k] = of<T>(0);
 }
 
-template <typename T, typename W>
-__global__ void __launch_bounds__(TILE_W *ROWS) preprocess(const __grid_constant__ target t, const det_block *block) {
-    DET_SHARED(columns, tap<W>[TILE_W]);
-    DET_SHARED(rows, tap<W>[TILE_H]);
-    int picture = (int)blockIdx.z, x = (int)blockIdx.x * TILE_W + (int)threadIdx.x, top = (int)blockIdx.y * TILE_H;
-    bool given = picture < block->n;
-    det_picture p = {};
-    if (given) {
-        p = block->pictures[picture];
-        if (threadIdx.y == 0)
-            columns[threadIdx.x] = locate<W>(x - p.x, p.width, p.w);
-        if (threadIdx.y == 1 && threadIdx.x < TILE_H)
-            rows[threadIdx.x] = locate<W>(top + (int)threadIdx.x - p.y, p.height, p.h);
+/* A thread's part of a tile: pixels of one column, all read before one is written. Beside the picture, its border is
+ * read for nothing. */
+template <typename T, arrangement A, typename W>
+__device__ __forceinline__ void make_pixels(const target &t, const det_picture &p, int picture, int x, int top,
+                                            const tap<W> &column, const row_tap<W> *rows) {
+    W low[PIXELS][3], high[PIXELS][3];
+#pragma unroll
+    for (int i = 0; i < PIXELS; i++) {
+        row_values<A>(rows[threadIdx.y + i * ROWS].low, column, low[i]);
+        row_values<A>(rows[threadIdx.y + i * ROWS].high, column, high[i]);
     }
+    int y = top + (int)threadIdx.y;
+    T *pixel = pixel_at<T>(t, picture, x, y);
+#pragma unroll
+    for (int i = 0; i < PIXELS; i++, y += ROWS, pixel += (size_t)ROWS * t.y.w * t.y.stride) {
+        float rgb[3];
+        for (int k = 0; k < 3; k++)
+            rgb[k] = blend(low[i][k], high[i][k], rows[threadIdx.y + i * ROWS]);
+        if (A == YUV)
+            yuv_to_rgb(rgb);
+        bool inside = x >= p.x && x < p.x + p.w && y >= p.y && y < p.y + p.h;
+        for (int k = 0; k < 3; k++)
+            rgb[k] = inside ? (rgb[k] - t.mean) * t.scale : t.pad;
+        if (A == PACKED && p.format == DET_BGR8) {
+            float blue = rgb[0];
+            rgb[0] = rgb[2];
+            rgb[2] = blue;
+        }
+        if (y < t.y.h)
+            store_pixel(t, pixel, rgb);
+    }
+}
+
+/* The same where there is no picture. */
+template <typename T> __device__ void make_padding(const target &t, int picture, int x, int top) {
+    const float rgb[3] = {t.pad, t.pad, t.pad};
+    for (int y = top + (int)threadIdx.y; x < t.y.w && y < min(top + TILE_H, t.y.h); y += ROWS)
+        store_pixel(t, pixel_at<T>(t, picture, x, y), rgb);
+}
+
+template <typename T, typename W>
+__global__ void __launch_bounds__(TILE_W *ROWS, 4) preprocess(const __grid_constant__ target t, const det_block *block) {
+    DET_SHARED(columns, tap<W>[TILE_W]);
+    DET_SHARED(rows, row_tap<W>[TILE_H]);
+    int picture = (int)blockIdx.z, left = (int)blockIdx.x * TILE_W, top = (int)blockIdx.y * TILE_H;
+    int x = left + (int)threadIdx.x;
+    bool given = picture < block->n;
+    det_picture p = given ? block->pictures[picture] : det_picture();
+    if (!given || left >= p.x + p.w || left + TILE_W <= p.x || top >= p.y + p.h || top + TILE_H <= p.y) {
+        make_padding<T>(t, picture, x, top);
+        return;
+    }
+    if (threadIdx.y == 0)
+        columns[threadIdx.x] = column_of<W>(p, x);
+    if (threadIdx.y == 1 && threadIdx.x < TILE_H)
+        rows[threadIdx.x] = row_of<W>(p, top + (int)threadIdx.x);
     __syncthreads();
     if (x >= t.y.w)
         return;
-    source s = source_of(p);
-#pragma unroll
-    for (int r = (int)threadIdx.y; r < TILE_H; r += ROWS) {
-        int y = top + r;
-        if (y >= t.y.h)
-            return;
-        float rgb[3] = {t.pad, t.pad, t.pad};
-        if (given && x >= p.x && x < p.x + p.w && y >= p.y && y < p.y + p.h) {
-            W low[3], high[3];
-            row_values(s, rows[r].low, columns[threadIdx.x], low);
-            row_values(s, rows[r].high, columns[threadIdx.x], high);
-            for (int k = 0; k < 3; k++)
-                rgb[k] = blend(low[k], high[k], rows[r]);
-            if (p.format == DET_NV12)
-                yuv_to_rgb(rgb);
-            for (int k = 0; k < 3; k++)
-                rgb[k] = (rgb[k] - t.mean) * t.scale;
-        }
-        store_pixel<T>(t, ((size_t)picture * t.y.h + y) * t.y.w + x, rgb);
-    }
+    arrangement a = arrangement_of(p.format);
+    if (a == PACKED)
+        make_pixels<T, PACKED>(t, p, picture, x, top, columns[threadIdx.x], rows);
+    else if (a == GREY)
+        make_pixels<T, GREY>(t, p, picture, x, top, columns[threadIdx.x], rows);
+    else
+        make_pixels<T, YUV>(t, p, picture, x, top, columns[threadIdx.x], rows);
 }
 
 } // namespace
