@@ -77,7 +77,7 @@ static det_node *pool_of(det_net *net, det_tensor_id made, det_tensor_id x) {
 }
 
 /* Inputs i, i + 1 and i + 2 of `concat` are a chain: the first node makes all three, in a tensor that was the last one's. */
-static void join_chain(det_net *net, det_node *concat, int i) {
+static void join_chain(det_net *net, det_node *concat, int i, int multiple) {
     det_node *pools[CHAIN];
     det_tensor_id x = DET_NO_TENSOR;
     for (int j = 0; j < CHAIN; j++) {
@@ -89,7 +89,7 @@ static void join_chain(det_net *net, det_node *concat, int i) {
             return;
         x = made;
     }
-    if (CHAIN * (pools[0]->u.pool.k - 1) + 1 > MAX_WINDOW)
+    if (CHAIN * (pools[0]->u.pool.k - 1) + 1 > MAX_WINDOW || net->tensors[x].shape.c % multiple)
         return;
     net->tensors[x].shape.c *= CHAIN;
     pools[0]->output = x;
@@ -108,7 +108,7 @@ void det_make_views(det_net *net, int channel_multiple) {
     for (int i = 0; i < net->n_nodes; i++) {
         det_node *node = &net->nodes[i];
         for (int j = 0; node->op == DET_OP_CONCAT && j + CHAIN <= node->n_inputs; j++)
-            join_chain(net, node, j);
+            join_chain(net, node, j, channel_multiple);
     }
     for (int i = 0; i < net->n_nodes; i++) {
         if (net->nodes[i].op == DET_OP_SLICE)

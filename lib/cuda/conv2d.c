@@ -26,19 +26,22 @@ typedef struct conv_state {
 typedef struct packing {
     const det_conv_params *params;
     int c_in, c_out, c_group; /* padded; c_group: input channels of one group */
+    bool one_group;           /* groups are too narrow for vectors, and computed as one */
 } packing;
 
-/* [c_out, c_in / groups, k, k] of all parts -> [c_out, k, k, c_group], zeros in the padding. */
+/* [c_out, c_in / groups, k, k] of all parts -> [c_out, k, k, c_group], zeros in the padding; groups that became one
+ * have zeros where they do not meet. */
 static void pack_filters(const void *what, float *values) {
     const packing *p = what;
-    int k = p->params->k, row = 0;
+    int k = p->params->k, row = 0, n_groups = p->one_group ? p->params->groups : 1;
     for (int part = 0; part < p->params->n_parts; part++) {
         const det_weight *w = p->params->parts[part].weight;
         int c = (int)w->shape[1];
         for (int64_t o = 0; o < w->shape[0]; o++, row++) {
+            int first = (int)(o * n_groups / w->shape[0]) * c;
             for (int i = 0; i < c; i++) {
                 for (int j = 0; j < k * k; j++)
-                    values[((size_t)row * k * k + j) * p->c_group + i] = w->values[(o * c + i) * k * k + j];
+                    values[((size_t)row * k * k + j) * p->c_group + first + i] = w->values[(o * c + i) * k * k + j];
             }
         }
     }
@@ -81,7 +84,7 @@ static det_status load_weights(det_device *device, det_step *step, const det_pla
     const det_conv_params *p = &step->node->u.conv;
     const det_conv_problem *q = &s->problem;
     bool depthwise = is_depthwise(step);
-    packing what = {p, q->c_in, q->c_out, p->groups > 1 ? q->c_in / p->groups : q->c_in};
+    packing what = {p, q->c_in, q->c_out, q->c_in / q->groups, !depthwise && q->groups < p->groups};
     size_t n = (size_t)(depthwise ? q->c_out : q->c_out * what.c_group) * (size_t)(p->k * p->k);
     const char *name = step->node->name;
     DET_TRY(det_cuda_weights(device, facts, name, "weight", q->type, n, depthwise ? pack_depthwise : pack_filters, &what,
@@ -97,6 +100,13 @@ static det_status load_weights(det_device *device, det_step *step, const det_pla
 }
 
 /* -------------------------------------------------------------------------------------------------------- choice */
+
+/* Groups of whole vectors stay; narrower ones become one group, most of whose weights are zero. */
+static int groups_of(const det_device *device, const det_step *step) {
+    int groups = step->node->u.conv.groups, vector = det_type_vector(device->type);
+    bool whole = step->input_shapes[0].c / groups % vector == 0 && step->output_shape.c / groups % vector == 0;
+    return is_depthwise(step) || whole ? groups : 1;
+}
 
 static det_conv_problem problem_of(const det_device *device, const det_step *step) {
     const det_conv_params *p = &step->node->u.conv;
@@ -116,7 +126,7 @@ static det_conv_problem problem_of(const det_device *device, const det_step *ste
                               .k = p->k,
                               .stride = p->stride,
                               .pad = p->pad,
-                              .groups = p->groups,
+                              .groups = groups_of(device, step),
                               .has_bias = has_bias(p),
                               .has_residual = p->has_residual,
                               .unit = det_cuda_unit(p->act),
@@ -380,13 +390,9 @@ static det_status tune(det_device *device, conv_state *s) {
 
 static const char *refuse(const det_step *step) {
     const det_conv_params *p = &step->node->u.conv;
-    enum { MOST_CHANNELS_OF_VECTOR = 8 };
     if (is_depthwise(step))
         return (p->k == 3 || p->k == 5 || p->k == 7) && p->stride <= 2 ? NULL
                                                                        : "a depthwise convolution with k other than 3, 5, 7";
-    if (p->groups > 1 && (step->input_shapes[0].c / p->groups % MOST_CHANNELS_OF_VECTOR ||
-                          step->output_shape.c / p->groups % MOST_CHANNELS_OF_VECTOR))
-        return "a grouped convolution whose groups are no multiple of 8 channels";
     return NULL;
 }
 

@@ -33,10 +33,15 @@ static det_context *cuda_context(const det_model *model, int max_batch, int32_t 
 
 /* ------------------------------------------------------------------------------------------------ beside the CPU */
 
-static float iou_of(const det_object *a, const det_object *b) {
-    float w = fminf(a->x2, b->x2) - fmaxf(a->x1, b->x1), h = fminf(a->y2, b->y2) - fmaxf(a->y1, b->y1);
-    float both = w > 0 && h > 0 ? w * h : 0;
-    return both / ((a->x2 - a->x1) * (a->y2 - a->y1) + (b->x2 - b->x1) * (b->y2 - b->y1) - both);
+/* In pixels of the picture, the largest of all corners and landmarks. */
+static float distance(const det_object *a, const det_object *b) {
+    const float *p = &a->x1, *q = &b->x1, *k = &a->landmarks[0][0], *l = &b->landmarks[0][0];
+    float most = 0;
+    for (int i = 0; i < 4; i++)
+        most = fmaxf(most, fabsf(p[i] - q[i]));
+    for (int i = 0; i < 10; i++)
+        most = fmaxf(most, fabsf(k[i] - l[i]));
+    return most;
 }
 
 /* Every object of `a` that is sure (its score is not near the threshold) is among those of `b`. */
@@ -47,7 +52,7 @@ static int n_missing(const results *a, const results *b, float sure) {
         bool found = o->score <= sure;
         for (int j = 0; j < b->counts[0] && !found; j++) {
             const det_object *p = &b->objects[0][j];
-            found = o->class_id == p->class_id && fabsf(o->score - p->score) < 1e-3f && iou_of(o, p) > 0.99f;
+            found = o->class_id == p->class_id && fabsf(o->score - p->score) < 1e-3f && distance(o, p) < 0.05f;
         }
         n += !found;
     }

@@ -15,6 +15,7 @@ static inline int test_device_options(int argc, char **argv, det_context_options
     options->device = DET_DEVICE_CPU;
     options->precision = DET_FP32;
     options->n_threads = 2;
+    options->max_image_bytes = 1 << 16; /* grows where a picture needs it */
     for (int i = 0; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--device")) {
