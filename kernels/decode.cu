@@ -25,69 +25,65 @@ __device__ __forceinline__ void append(const segment &s, float score, unsigned i
     s.keys[atomicAdd(s.count, 1)] = (key)__float_as_uint(score) << 32 | (unsigned)~index;
 }
 
-/* The logits of one prior: calls f(class, logit) for those that this lane of LANES reads. */
-template <typename T, typename F>
-__device__ __forceinline__ void each_logit(const T *logits, int n_classes, bool wide, int lane, F f) {
+/* The highest of the logits that this lane of a prior reads; NaN is none. */
+template <typename T> __device__ __forceinline__ float highest_of_lane(const T *logits, int n_classes, bool wide, int lane) {
     constexpr int lanes = lanes_of<T>;
     int n_wide = wide ? n_classes / lanes : 0;
+    float best = -INFINITY;
+#pragma unroll 4
     for (int i = lane; i < n_wide; i += LANES) {
         float x[lanes];
         load_vector_constant(logits + i * lanes, x);
 #pragma unroll
         for (int k = 0; k < lanes; k++)
-            f(i * lanes + k, x[k]);
+            best = fmaxf(best, x[k]);
     }
     for (int i = n_wide * lanes + lane; i < n_classes; i += LANES)
-        f(i, to_float(logits[i]));
+        best = fmaxf(best, to_float(logits[i]));
+    return best;
 }
 
-/* The highest logit of a prior and its class, the lowest of equals, from what its lanes found. All lanes of the warp. */
-__device__ __forceinline__ void best_of_lanes(float *logit, int *class_id) {
+/* The first class whose logit is this one, from all lanes of a prior. */
+template <typename T> __device__ int class_of(const T *logits, int n_classes, float logit, int lane) {
+    int found = lane;
+    while (found < n_classes && to_float(logits[found]) != logit)
+        found += LANES;
+    unsigned together = ((1u << LANES) - 1) << (lane_index() - lane);
 #pragma unroll
-    for (int d = LANES / 2; d > 0; d /= 2) {
-        float other = __shfl_xor_sync(EVERY_LANE, *logit, d);
-        int other_class = __shfl_xor_sync(EVERY_LANE, *class_id, d);
-        if (other > *logit || (other == *logit && other_class < *class_id)) {
-            *logit = other;
-            *class_id = other_class;
-        }
-    }
+    for (int d = LANES / 2; d > 0; d /= 2)
+        found = min(found, __shfl_xor_sync(together, found, d));
+    return found;
 }
 
 /* One prior by LANES lanes; `factor` multiplies its scores, `live` is false for lanes that only take part. */
 template <typename T>
-__device__ void scan_classes(const heads &h, const det_block *block, const T *logits, bool wide, bool live, int lane, int prior,
-                             float factor, const segment &to) {
+__device__ void scan_classes(const heads &h, const det_block *block, const T *logits, bool wide, bool live, int lane,
+                             int prior, float factor, const segment &to) {
     if (!__any_sync(EVERY_LANE, live))
         return;
+    float best = live ? highest_of_lane(logits, h.n_classes, wide, lane) : -INFINITY;
+#pragma unroll
+    for (int d = LANES / 2; d > 0; d /= 2)
+        best = fmaxf(best, __shfl_xor_sync(EVERY_LANE, best, d));
+    if (!(best > block->lowest_logit))
+        return;
     unsigned first = (unsigned)prior * (unsigned)h.n_classes;
-    float lowest = block->lowest_logit;
-    if (block->multi_label) {
-        if (live)
-            each_logit(logits, h.n_classes, wide, lane, [&](int i, float logit) {
-                if (!(logit > lowest) || !(logit > block->class_logits[i]))
-                    return;
-                float score = factor * score_of(logit);
-                if (score > block->class_scores[i])
-                    append(to, score, first + (unsigned)i);
-            });
+    if (!block->multi_label) {
+        int class_id = class_of(logits, h.n_classes, best, lane);
+        float score = factor * score_of(best);
+        if (lane == 0 && score > block->class_scores[class_id])
+            append(to, score, first + (unsigned)class_id);
         return;
     }
-    float best = -INFINITY;
-    int class_id = h.n_classes;
-    if (live)
-        each_logit(logits, h.n_classes, wide, lane, [&](int i, float logit) {
-            if (logit > best) {
-                best = logit;
-                class_id = i;
-            }
-        });
-    best_of_lanes(&best, &class_id);
-    if (lane != 0 || !(best > lowest))
-        return;
-    float score = factor * score_of(best);
-    if (score > block->class_scores[class_id])
-        append(to, score, first + (unsigned)class_id);
+#pragma unroll 1
+    for (int i = lane; i < h.n_classes; i += LANES) {
+        float logit = to_float(logits[i]);
+        if (!(logit > block->class_logits[i]))
+            continue;
+        float score = factor * score_of(logit);
+        if (score > block->class_scores[i])
+            append(to, score, first + (unsigned)i);
+    }
 }
 
 /* Prior `local` of a level, which may be none. */

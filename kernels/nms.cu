@@ -117,8 +117,11 @@ __device__ int suppress(const det_kernel_list *list, int n_candidates, box *kept
     box next = {};
     if (i < min((int)CHUNK, n_candidates))
         next = box_at(list, i);
-    if (i == 0)
-        c = {};
+    if (i == 0) {
+        c.gone = 0;
+        c.n_kept = 0;
+        c.more = false;
+    }
     __syncthreads();
     for (int first = 0; first < n_candidates && !c.more; first += CHUNK) {
         int n = min((int)CHUNK, n_candidates - first);

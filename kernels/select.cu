@@ -1,15 +1,15 @@
 /* Keys -> lists: the second step of decoding, one block for each picture.
  *
- * A few hundred keys, the common case, are gathered in shared memory and put in order by counting, for each, the greater
- * ones. Up to SHARED_KEYS go through a bitonic sort there. More are first cut down to the best max_candidates, whose last
- * key is found digit by digit. Then four lanes make each candidate's box. */
+ * A few hundred keys, the common case, are gathered in shared memory, sorted by 32 in registers and merged by counting.
+ * Up to SHARED_KEYS go through a bitonic sort there. More are first cut down to the best max_candidates, whose last key is
+ * found digit by digit. Then four lanes make each candidate's box. */
 #include "heads.cuh"
 
 using namespace det;
 
 namespace {
 
-enum { THREADS = 1024, GROUP = 8, SHARED_KEYS = 4096, COUNTED_KEYS = 512, DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS };
+enum { THREADS = 1024, GROUP = 8, SHARED_KEYS = 4096, MERGED_KEYS = THREADS, DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS };
 
 /* Calls f(key) for all keys of a picture; a group of lanes reads a segment. Nothing may wait within f. */
 template <typename F> __device__ void each_key(const heads &h, int picture, F f) {
@@ -68,19 +68,48 @@ __device__ key nth_greatest(const heads &h, int picture, int n, int *bins) {
     return found;
 }
 
-/* Greatest first, into `sorted`: each key goes where the number of greater keys says. Four lanes count for one. */
-__device__ void sort_by_counting(const key *keys, int n, key *sorted) {
-    int lane = (int)threadIdx.x % 4;
-    for (int first = 0; first < n; first += THREADS / 4) {
-        int i = first + (int)threadIdx.x / 4, greater = 0;
-        key mine = i < n ? keys[i] : 0;
-        for (int k = lane; k < n; k += 4)
-            greater += keys[k] > mine;
-        greater += __shfl_xor_sync(EVERY_LANE, greater, 1);
-        greater += __shfl_xor_sync(EVERY_LANE, greater, 2);
-        if (i < n && lane == 0)
-            sorted[greater] = mine;
+/* Greatest first among the lanes of a warp: a bitonic sort in registers. */
+__device__ key sort_lanes(key mine) {
+    int lane = lane_index();
+#pragma unroll
+    for (int run = 2; run <= WARP; run *= 2) {
+#pragma unroll
+        for (int d = run / 2; d > 0; d /= 2) {
+            key other = __shfl_xor_sync(EVERY_LANE, mine, d);
+            bool greater_here = ((lane & d) == 0) == ((lane & run) == 0);
+            mine = (mine > other) == greater_here ? mine : other;
+        }
     }
+    return mine;
+}
+
+/* How many keys of a sorted run are greater. */
+__device__ __forceinline__ int count_greater(const key *run, key mine) {
+    int n = 0;
+#pragma unroll
+    for (int step = WARP / 2; step > 0; step /= 2)
+        n += run[n + step - 1] > mine ? step : 0;
+    return n + (run[n] > mine);
+}
+
+/* Greatest first, into `sorted`, at most MERGED_KEYS: warps sort runs of 32, then each key goes where the number of
+ * greater keys in all runs says. As many lanes as there are threads for each key share the runs. */
+__device__ void sort_by_merging(key *keys, int n, key *sorted) {
+    int i = (int)threadIdx.x, n_runs = div_up(n, (int)WARP), size = WARP;
+    while (size < n)
+        size *= 2;
+    if (i / WARP < n_runs)
+        keys[i] = sort_lanes(i < n ? keys[i] : 0);
+    __syncthreads();
+    int share = THREADS / size, rank = 0;
+    i /= share;
+    key mine = i < n_runs * WARP ? keys[i] : 0;
+    for (int run = (int)threadIdx.x % share; run < n_runs; run += share)
+        rank += count_greater(keys + run * WARP, mine);
+    for (int d = share / 2; d > 0; d /= 2)
+        rank += __shfl_xor_sync(EVERY_LANE, rank, d);
+    if (mine && (int)threadIdx.x % share == 0)
+        sorted[rank] = mine;
     __syncthreads();
 }
 
@@ -133,10 +162,12 @@ __device__ origin origin_of(const heads &h, int prior) {
 
 /* Expectation of a softmax over bins 0 .. n - 1. */
 template <typename T> __device__ float expectation(const T *x, int n, float scale) {
-    float highest = to_float(x[0]), sum = 0, weighted = 0;
-    for (int i = 1; i < n; i++)
+    float highest = -INFINITY, sum = 0, weighted = 0;
+#pragma unroll 8
+    for (int i = 0; i < n; i++)
         highest = fmaxf(highest, to_float(x[i]));
     highest *= scale;
+#pragma unroll 4
     for (int i = 0; i < n; i++) {
         float e = expf(to_float(x[i]) * scale - highest);
         sum += e;
@@ -187,8 +218,8 @@ template <typename T> __device__ void write_candidate(const heads &h, int pictur
 __device__ const key *sorted_keys(const heads &h, int picture, key *keys, key *sorted, int *bins, int *total) {
     DET_SHARED(count, int);
     int n = *total = gather(h, picture, keys, SHARED_KEYS, 0, &count);
-    if (n <= COUNTED_KEYS) {
-        sort_by_counting(keys, n, sorted);
+    if (n <= MERGED_KEYS) {
+        sort_by_merging(keys, n, sorted);
         return sorted;
     }
     if (n > SHARED_KEYS) {
@@ -206,7 +237,7 @@ __device__ const key *sorted_keys(const heads &h, int picture, key *keys, key *s
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1) select(const __grid_constant__ heads h, const det_block *block) {
     DET_SHARED(keys, key[SHARED_KEYS]);
-    DET_SHARED(sorted, key[COUNTED_KEYS]);
+    DET_SHARED(sorted, key[MERGED_KEYS]);
     DET_SHARED(bins, int[DIGITS]);
     int picture = (int)blockIdx.x, total;
     if (picture >= block->n)

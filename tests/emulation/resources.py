@@ -23,7 +23,7 @@ REGISTERS, THREADS, SHARED_BYTES, SHARED_PER_BLOCK = 65536, 1536, 100 * 1024, 10
 TABLE = {
     "preprocess": (256, 48, 1536, 5),
     "scan_heads": (256, 64, 64, 4),
-    "select": (1024, 64, 38 * 1024, 1),
+    "select": (1024, 64, 43 * 1024, 1),
     "nms": (512, 42, 2560, 3),
 }
 
