@@ -3,8 +3,8 @@
  * Everything that changes from run to run lies in the parameter block, so the graph is captured once. The block is
  * written into one of a few pinned slots and copied to the device in the order of the stream; a slot is used again when
  * its copy is done. NMS writes the few objects it keeps straight into pinned host memory (or where the caller's device
- * memory is), so nothing has to be copied down. Nothing here waits for the device but the caller's own wait, and a slot
- * whose copy four runs ago is not done yet. */
+ * memory is), so nothing has to be copied down. Nothing here waits for the device but the caller's own wait, and a fifth
+ * run for the first of four that are on their way. */
 #include "cuda.h"
 
 #include <stdio.h>
@@ -24,7 +24,7 @@ typedef struct delivery {
 
 typedef struct slot {
     char *block; /* pinned, block_bytes */
-    cudaEvent_t copied;
+    cudaEvent_t done; /* the run, delivery included */
     bool used;
     delivery delivery;
 } slot;
@@ -68,7 +68,7 @@ static det_status make_events(det_runner *r, bool layers) {
     for (int i = 0; i < N_EVENTS; i++)
         CUDA_TRY(cudaEventCreate(&r->events[i]));
     for (int i = 0; i <= N_SLOTS; i++)
-        CUDA_TRY(cudaEventCreateWithFlags(&r->slots[i].copied, cudaEventDisableTiming));
+        CUDA_TRY(cudaEventCreateWithFlags(&r->slots[i].done, cudaEventDisableTiming));
     if (!layers)
         return DET_OK;
     r->step_events = det_alloc_array((size_t)r->n_steps + 1, sizeof *r->step_events);
@@ -113,7 +113,7 @@ void det_runner_close(det_device *device) {
     for (int i = 0; r->step_events && i <= r->n_steps; i++)
         destroy_event(r->step_events[i]);
     for (int i = 0; i <= N_SLOTS; i++) {
-        destroy_event(r->slots[i].copied);
+        destroy_event(r->slots[i].done);
         if (r->slots[i].block)
             cudaFreeHost(r->slots[i].block);
     }
@@ -367,7 +367,7 @@ static void deliver(void *user) {
 
 /* --------------------------------------------------------------------------------------------------------- the run */
 
-/* A slot of pinned memory that no copy reads any more. */
+/* A slot of pinned memory that no run reads any more. */
 static det_status take_slot(det_runner *r, bool capturing, slot **out) {
     if (capturing && r->captured)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "a run of this context was captured before; one graph has room in a context");
@@ -377,7 +377,7 @@ static det_status take_slot(det_runner *r, bool capturing, slot **out) {
     else
         r->next_slot = (r->next_slot + 1) % N_SLOTS;
     if (s->used && !capturing)
-        CUDA_TRY(cudaEventSynchronize(s->copied));
+        CUDA_TRY(cudaEventSynchronize(s->done));
     *out = s;
     return DET_OK;
 }
@@ -398,11 +398,8 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
     if (!capturing)
         DET_TRY(mark(r, AT_BEGIN, stream, false));
     DET_TRY(bring(r, frame, s, stream));
-    if (!capturing) {
-        CUDA_TRY(cudaEventRecord(s->copied, stream));
-        s->used = true;
+    if (!capturing)
         DET_TRY(mark(r, AT_UPLOADED, stream, false));
-    }
     if (r->graph_exec && !capturing)
         CUDA_TRY(cudaGraphLaunch(r->graph_exec, stream));
     else
@@ -413,6 +410,8 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
         return DET_OK;
     r->has_run = true;
     r->last_stream = stream;
+    s->used = true;
+    CUDA_TRY(cudaEventRecord(s->done, stream));
     return mark(r, AT_END, stream, false);
 }
 
