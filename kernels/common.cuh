@@ -38,9 +38,7 @@ namespace det {
 
 /* ------------------------------------------------------------------------------------------------------- launching */
 
-template <typename T> struct same {
-    using type = T;
-};
+template <typename T> struct same { using type = T; };
 
 template <typename... P>
 inline cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
@@ -49,8 +47,8 @@ inline cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim
     (void)name;
     enum { SHARED_WITHOUT_ASKING = 48 * 1024 };
     if (shared_bytes > SHARED_WITHOUT_ASKING) {
-        cudaError_t error = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                 (int)shared_bytes);
+        cudaError_t error =
+            cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
         if (error != cudaSuccess)
             return error;
     }
@@ -124,9 +122,7 @@ template <> __device__ __forceinline__ __nv_bfloat16 of<__nv_bfloat16>(float x) 
 template <typename T> constexpr int lanes_of = 16 / (int)sizeof(T);
 
 /* A vector of 16 bytes, as it lies in memory. Loads and stores of it want aligned addresses. */
-template <typename T> struct alignas(16) vector {
-    T lanes[lanes_of<T>];
-};
+template <typename T> struct alignas(16) vector { T lanes[lanes_of<T>]; };
 
 /* Whatever type p has, one access of 16 bytes. */
 __device__ __forceinline__ uint4 load16(const void *p) {

@@ -26,7 +26,8 @@ __device__ __forceinline__ void append(const segment &s, float score, unsigned i
 }
 
 /* The highest of the logits that this lane of a prior reads; NaN is none. */
-template <typename T> __device__ __forceinline__ float highest_of_lane(const T *logits, int n_classes, bool wide, int lane) {
+template <typename T>
+__device__ __forceinline__ float highest_of_lane(const T *logits, int n_classes, bool wide, int lane) {
     constexpr int lanes = lanes_of<T>;
     int n_wide = wide ? n_classes / lanes : 0;
     float best = -INFINITY;
@@ -88,8 +89,8 @@ __device__ void scan_classes(const heads &h, const det_block *block, const T *lo
 
 /* Prior `local` of a level, which may be none. */
 template <typename T, det_head HEAD>
-__device__ void scan_prior(const heads &h, const head_level &l, const det_block *block, int picture, int local, int lane,
-                           const segment &to) {
+__device__ void scan_prior(const heads &h, const head_level &l, const det_block *block, int picture, int local,
+                           int lane, const segment &to) {
     bool live = local < l.n_priors;
     int prior = l.first_prior + local, n_cells = l.h * l.w;
     if (HEAD == DET_HEAD_SCRFD) {
@@ -197,15 +198,17 @@ bool levels_fit(const det_decode_args *args) {
         const det_view &x = args->levels[i].x, &classes = args->levels[i].classes;
         if (!is_view(x) || x.c < channels || x.n != args->levels[0].x.n || x.n > 65535)
             return false;
-        if (args->head == DET_HEAD_DFL &&
-            (!is_view(classes) || classes.c < args->n_classes || classes.n != x.n || classes.h != x.h || classes.w != x.w))
+        if (args->head == DET_HEAD_DFL && (!is_view(classes) || classes.c < args->n_classes || classes.n != x.n ||
+                                           classes.h != x.h || classes.w != x.w))
             return false;
     }
-    return args->n_landmarks >= 0 && args->n_landmarks <= 5 && (args->head != DET_HEAD_DFL || (args->n_bins > 0 && args->n_anchors == 1)) &&
+    return args->n_landmarks >= 0 && args->n_landmarks <= 5 &&
+           (args->head != DET_HEAD_DFL || (args->n_bins > 0 && args->n_anchors == 1)) &&
            (args->head != DET_HEAD_SCRFD || args->n_classes == 1);
 }
 
-template <typename T> cudaError_t launch_scan(det_head head, dim3 grid, const heads &h, const det_block *block, cudaStream_t stream) {
+template <typename T>
+cudaError_t launch_scan(det_head head, dim3 grid, const heads &h, const det_block *block, cudaStream_t stream) {
     switch (head) {
     case DET_HEAD_SCRFD:
         return DET_LAUNCH((scan_heads<T, DET_HEAD_SCRFD>), grid, THREADS, 0, stream, h, block);
@@ -239,8 +242,7 @@ cudaError_t det_launch_decode(const det_decode_args *args, const det_block *bloc
     at += aligned((size_t)batch * (size_t)h.sort_room * sizeof(key));
     h.keys = (key *)at;
     dim3 grid((unsigned)h.n_segments, (unsigned)batch);
-    cudaError_t error = with_type(args->type, [&](auto element) {
-        return launch_scan<decltype(element)>(args->head, grid, h, block, stream);
-    });
+    cudaError_t error = with_type(
+        args->type, [&](auto element) { return launch_scan<decltype(element)>(args->head, grid, h, block, stream); });
     return error != cudaSuccess ? error : det_launch_select(args->type, batch, h, block, stream);
 }

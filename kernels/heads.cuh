@@ -27,7 +27,7 @@ struct heads {
     float cell_offset;
     int n_segments, priors_per_segment; /* of one picture */
     int max_candidates;
-    int sort_room; /* keys; 0: they are sorted in shared memory */
+    int sort_room;   /* keys; 0: they are sorted in shared memory */
     int32_t *counts; /* [batch][n_segments] */
     key *keys;       /* [batch][n_segments][priors_per_segment][n_classes] */
     key *sorted;     /* [batch][sort_room] */
@@ -36,7 +36,8 @@ struct heads {
 };
 
 /* The values of the first element of cell `cell` of a picture. */
-template <typename T> __device__ __forceinline__ const T *cell_of(const void *x, int stride, const head_level &l, int picture, int cell) {
+template <typename T>
+__device__ __forceinline__ const T *cell_of(const void *x, int stride, const head_level &l, int picture, int cell) {
     return (const T *)x + ((size_t)picture * l.h * l.w + cell) * stride;
 }
 

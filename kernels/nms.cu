@@ -79,7 +79,8 @@ __device__ void compare_with_each_other(chunk *c, int n, const rule &r) {
         int better = task / 2, half = task % 2 * WARP, i = half + lane_index();
         unsigned word = 0;
         if (half + WARP > better + 1)
-            word = __ballot_sync(EVERY_LANE, i > better && i < n && overlaps(c->boxes[i], c->boxes[better], r.iou, r.class_agnostic));
+            word = __ballot_sync(EVERY_LANE, i > better && i < n &&
+                                                 overlaps(c->boxes[i], c->boxes[better], r.iou, r.class_agnostic));
         if (lane_index() == 0)
             words[task] = word;
     }
@@ -150,7 +151,8 @@ __device__ __forceinline__ float clipped(float x, float high) {
 }
 
 /* Field `field` of 16 of an object, as bits: corners, score, class, landmarks. */
-__device__ unsigned object_field(const det_kernel_candidate &c, const det_picture &p, bool clip, int n_landmarks, int field) {
+__device__ unsigned object_field(const det_kernel_candidate &c, const det_picture &p, bool clip, int n_landmarks,
+                                 int field) {
     if (field == 4)
         return __float_as_uint(c.score);
     if (field == 5)
@@ -183,7 +185,8 @@ __global__ void __launch_bounds__(THREADS) nms(const task t, const det_block *bl
     det_object *objects = block->objects + (size_t)picture * block->row_objects;
     det_picture p = block->pictures[picture];
     for (int i = (int)threadIdx.x; i < n * 16; i += THREADS)
-        ((unsigned *)&objects[i / 16])[i % 16] = object_field(list->items[kept[i / 16].index], p, t.clip, t.n_landmarks, i % 16);
+        ((unsigned *)&objects[i / 16])[i % 16] =
+            object_field(list->items[kept[i / 16].index], p, t.clip, t.n_landmarks, i % 16);
     if (threadIdx.x == 0) {
         block->counts[picture] = n;
         if (block->cuts)

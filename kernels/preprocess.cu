@@ -10,7 +10,13 @@ using namespace det;
 
 namespace {
 
-enum { TILE_W = 32, ROWS = 8, PIXELS = 2, TILE_H = ROWS * PIXELS, WEIGHT_ONE = 2048 /* OpenCV's INTER_RESIZE_COEF_SCALE */ };
+enum {
+    TILE_W = 32,
+    ROWS = 8,
+    PIXELS = 2,
+    TILE_H = ROWS * PIXELS,
+    WEIGHT_ONE = 2048 /* OpenCV's INTER_RESIZE_COEF_SCALE */
+};
 
 struct target {
     det_view y;
@@ -183,7 +189,8 @@ template <typename T> __device__ void make_padding(const target &t, int picture,
 }
 
 template <typename T, typename W>
-__global__ void __launch_bounds__(TILE_W *ROWS, 4) preprocess(const __grid_constant__ target t, const det_block *block) {
+__global__ void __launch_bounds__(TILE_W *ROWS, 4)
+    preprocess(const __grid_constant__ target t, const det_block *block) {
     DET_SHARED(columns, tap<W>[TILE_W]);
     DET_SHARED(rows, row_tap<W>[TILE_H]);
     int picture = (int)blockIdx.z, left = (int)blockIdx.x * TILE_W, top = (int)blockIdx.y * TILE_H;

@@ -196,7 +196,8 @@ template <typename T> __device__ float coordinate(const heads &h, const origin &
 }
 
 /* One lane's part of candidate `k`: a coordinate, a quarter of the landmarks, and the first lane's the rest. */
-template <typename T> __device__ void write_candidate(const heads &h, int picture, key k, int lane, det_kernel_candidate *to) {
+template <typename T>
+__device__ void write_candidate(const heads &h, int picture, key k, int lane, det_kernel_candidate *to) {
     unsigned index = ~(unsigned)k;
     int prior = (int)(index / (unsigned)h.n_classes);
     origin o = origin_of(h, prior);
@@ -256,7 +257,8 @@ __global__ void __launch_bounds__(THREADS, 1) select(const __grid_constant__ hea
 
 } // namespace
 
-cudaError_t det::det_launch_select(det_type type, int batch, const heads &h, const det_block *block, cudaStream_t stream) {
+cudaError_t det::det_launch_select(det_type type, int batch, const heads &h, const det_block *block,
+                                   cudaStream_t stream) {
     return with_type(type, [&](auto element) {
         return DET_LAUNCH(select<decltype(element)>, (unsigned)batch, THREADS, 0, stream, h, block);
     });

@@ -119,7 +119,8 @@ static void fill_levels(rig *r, uint64_t *state) {
         det_decode_level *l = &r->args.levels[i];
         l->x = fill_tensor(r, state, i, i * per_level, c, i == 1 ? 3 : 0, i == 1 ? 5 : 0);
         if (per_level == 2) /* aligned in one level, not in the next */
-            l->classes = fill_tensor(r, state, i, 2 * i + 1, w->n_classes, i == 1 ? 1 : (16 - w->n_classes % 16) % 16, i == 1 ? 1 : 0);
+            l->classes = fill_tensor(r, state, i, 2 * i + 1, w->n_classes, i == 1 ? 1 : (16 - w->n_classes % 16) % 16,
+                                     i == 1 ? 1 : 0);
         l->stride = r->node.u.decode.strides[i] = 8 << i;
         l->scale = 1;
         if (w->scaled)
@@ -149,16 +150,31 @@ static void set_limits(rig *r) {
 }
 
 static void rig_open(rig *r, const row *w, det_type type) {
-    static const det_op ops[] = {[DET_HEAD_SCRFD] = DET_OP_DECODE_SCRFD, [DET_HEAD_DFL] = DET_OP_DECODE_DFL, [DET_HEAD_YOLOV5] = DET_OP_DECODE_YOLOV5};
-    *r = (rig){.row = w, .type = type, .n_levels = w->n_levels ? w->n_levels : 3, .n_pictures = w->n_pictures ? w->n_pictures : BATCH};
+    static const det_op ops[] = {[DET_HEAD_SCRFD] = DET_OP_DECODE_SCRFD,
+                                 [DET_HEAD_DFL] = DET_OP_DECODE_DFL,
+                                 [DET_HEAD_YOLOV5] = DET_OP_DECODE_YOLOV5};
+    *r = (rig){.row = w,
+               .type = type,
+               .n_levels = w->n_levels ? w->n_levels : 3,
+               .n_pictures = w->n_pictures ? w->n_pictures : BATCH};
     uint64_t state = random_from(w->what) + type;
     float offset = w->head == DET_HEAD_SCRFD ? 0 : 0.5f;
-    r->args = (det_decode_args){.head = w->head, .type = type, .n_levels = r->n_levels, .n_classes = w->n_classes,
-                                .n_anchors = w->n_anchors, .n_bins = w->n_bins, .n_landmarks = w->n_landmarks,
-                                .cell_offset = offset, .max_candidates = w->max_candidates};
+    r->args = (det_decode_args){.head = w->head,
+                                .type = type,
+                                .n_levels = r->n_levels,
+                                .n_classes = w->n_classes,
+                                .n_anchors = w->n_anchors,
+                                .n_bins = w->n_bins,
+                                .n_landmarks = w->n_landmarks,
+                                .cell_offset = offset,
+                                .max_candidates = w->max_candidates};
     r->node.op = ops[w->head];
-    r->node.u.decode = (det_decode_params){.n_levels = r->n_levels, .n_classes = w->n_classes, .n_anchors = w->n_anchors,
-                                           .cell_offset = offset, .n_bins = w->n_bins, .n_landmarks = w->n_landmarks,
+    r->node.u.decode = (det_decode_params){.n_levels = r->n_levels,
+                                           .n_classes = w->n_classes,
+                                           .n_anchors = w->n_anchors,
+                                           .cell_offset = offset,
+                                           .n_bins = w->n_bins,
+                                           .n_landmarks = w->n_landmarks,
                                            .anchors = &r->anchors};
     r->anchors.values = r->anchor_values;
     r->step.node = &r->node;
@@ -209,7 +225,9 @@ static void check_list(const rig *r, int picture) {
             CHECK(((const uint8_t *)list)[i] == 0xff);
         return;
     }
-    det_limits limits = {.multi_label = w->multi_label, .class_scores = (float *)r->class_scores, .class_logits = (float *)r->class_logits};
+    det_limits limits = {.multi_label = w->multi_label,
+                         .class_scores = (float *)r->class_scores,
+                         .class_logits = (float *)r->class_logits};
     int n;
     oracle_box *theirs = oracle_decode(&r->step, picture, &limits, &n);
     CHECK_MSG(list->n == DET_MIN(n, w->max_candidates) && list->cut == (n > w->max_candidates) && list->cut == w->cut,
@@ -222,7 +240,8 @@ static void check_list(const rig *r, int picture) {
         const det_candidate *c = &list->items[i];
         int at = where[c->prior * w->n_classes + c->class_id] - 1;
         where[c->prior * w->n_classes + c->class_id] = 0; /* each once */
-        worst = at < 0 ? HUGE_VAL : fmax(worst, fmax(box_error(c, &theirs[at]), fabs((double)c->score - theirs[i].score)));
+        worst =
+            at < 0 ? HUGE_VAL : fmax(worst, fmax(box_error(c, &theirs[at]), fabs((double)c->score - theirs[i].score)));
         CHECK(i == 0 || det_candidate_better(c - 1, c));
     }
     CHECK_MSG(worst <= 1e-5, "%s, type %d, picture %d: off by %g", w->what, (int)r->type, picture, worst);
@@ -267,7 +286,8 @@ static void test_strange_logits(const row *w) {
         CHECK(list->n > 0 && list->n <= w->max_candidates);
         for (int i = 0; i < list->n; i++) {
             const det_candidate *c = &list->items[i];
-            CHECK_MSG(c->score > r.class_scores[c->class_id] && c->score <= 1, "%s: score %g", w->what, (double)c->score);
+            CHECK_MSG(c->score > r.class_scores[c->class_id] && c->score <= 1, "%s: score %g", w->what,
+                      (double)c->score);
             CHECK(i == 0 || det_candidate_better(c - 1, c));
             n_certain += c->score == 1;
         }
@@ -306,7 +326,8 @@ int main(void) {
     static const row strange[] = {
         SCRFD("strange SCRFD", .h = 19, .w = 12, .n_anchors = 2, .threshold = 0.4f, .max_candidates = 300),
         DFL("strange DFL", .h = 19, .w = 12, .n_classes = 5, .n_bins = 16, .threshold = 0.4f, .max_candidates = 300),
-        DFL("strange DFL, every class", .h = 19, .w = 12, .n_classes = 5, .n_bins = 16, .multi_label = true, .threshold = 0.4f, .max_candidates = 3000),
+        DFL("strange DFL, every class", .h = 19, .w = 12, .n_classes = 5, .n_bins = 16, .multi_label = true,
+            .threshold = 0.4f, .max_candidates = 3000),
         YOLOV5("strange YOLOv5", .h = 19, .w = 12, .n_classes = 4, .threshold = 0.3f, .max_candidates = 300),
     };
     for (size_t i = 0; i < DET_COUNT(strange); i++)

@@ -17,7 +17,7 @@
 #ifdef SANITIZED
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
@@ -207,9 +207,9 @@ void report_deadlock() {
         stuck++;
     const thread *t = &m.threads[stuck];
     int n_ended = m.n_threads - m.n_left;
-    fail("thread %d waits in vain at %s:%d (%s%#x); of %d threads %d have ended, %d wait at a barrier", stuck, t->at.file,
-         t->at.line, t->is == AT_BARRIER ? "barrier of all, lanes " : "lanes ", t->is == AT_BARRIER ? ~0u : t->mask,
-         m.n_threads, n_ended, m.n_at_barrier);
+    fail("thread %d waits in vain at %s:%d (%s%#x); of %d threads %d have ended, %d wait at a barrier", stuck,
+         t->at.file, t->at.line, t->is == AT_BARRIER ? "barrier of all, lanes " : "lanes ",
+         t->is == AT_BARRIER ? ~0u : t->mask, m.n_threads, n_ended, m.n_at_barrier);
 }
 
 void give_up_threads() {
@@ -302,7 +302,8 @@ void emulation_barrier(const char *file, int line) {
     for (int i = 0; i < m.n_threads; i++) {
         const place &p = m.threads[i].at;
         if (p.line != line || strcmp(p.file, file) != 0)
-            fail("threads %d and %d meet at different barriers, %s:%d and %s:%d", i, m.current, p.file, p.line, file, line);
+            fail("threads %d and %d meet at different barriers, %s:%d and %s:%d", i, m.current, p.file, p.line, file,
+                 line);
         m.threads[i].is = READY;
     }
     if (m.failed)
@@ -350,7 +351,8 @@ uint64_t emulation_exchange(emulation_exchange_kind kind, unsigned mask, uint64_
             continue;
         if (other->is != IN_EXCHANGE || !(other->mask >> m.current % WARP & 1)) { /* or still in one without us */
             complete = false;
-        } else if (other->mask != mask || other->kind != kind || other->at.line != line || strcmp(other->at.file, file) != 0) {
+        } else if (other->mask != mask || other->kind != kind || other->at.line != line ||
+                   strcmp(other->at.file, file) != 0) {
             fail("lanes %d and %d meet in different exchanges, %s:%d (mask %#x) and %s:%d (mask %#x)", lane,
                  m.current % WARP, other->at.file, other->at.line, other->mask, file, line, mask);
             complete = false;

@@ -37,7 +37,8 @@ cudaError_t emulation_launch(const char *name, dim3 grid, dim3 block, size_t sha
 /* The same when the stream gets there. On its own the emulator runs every kernel at once; tests/emulation/fake has streams.
  * `thread` holds the arguments by value, and `kernel` that it calls. */
 cudaError_t emulation_enqueue(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                              const void *kernel, const std::function<void()> &thread, const void *held, size_t n_bytes);
+                              const void *kernel, const std::function<void()> &thread, const void *held,
+                              size_t n_bytes);
 template <typename F>
 inline cudaError_t emulation_enqueue(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                                      const void *kernel, F thread) {

@@ -8,9 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-template <typename T> struct emulation_same {
-    using type = T;
-};
+template <typename T> struct emulation_same { using type = T; };
 
 struct alignas(8) uint2 {
     unsigned x, y;
@@ -152,7 +150,7 @@ inline __half __float2half_rn(float x) {
     if (rest > 0x7f800000)
         half = 0x7fff; /* NaN */
     else if (rest >= 0x47800000)
-        half = 0x7c00; /* 65536 and more */
+        half = 0x7c00;          /* 65536 and more */
     else if (rest < 0x38800000) /* below the normal halves: 2^-24 becomes the float's last bit */
         half = __float_as_uint(__uint_as_float(rest) + 0.5f) - 0x3f000000;
     else

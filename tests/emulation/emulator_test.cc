@@ -125,7 +125,7 @@ void test_orders() {
         int ran = 0;                                                                                                   \
         CHECK(DET_LAUNCH(count, 1, 32, 0, nullptr, &ran) == cudaErrorLaunchFailure && ran == 0);                       \
         const char *failure = emulation_failure();                                                                     \
-        CHECK_MSG(failure && strstr(failure, reason), "%s", failure ? failure : "no failure");                         \
+        CHECK_MSG(failure &&strstr(failure, reason), "%s", failure ? failure : "no failure");                          \
         CHECK(!emulation_failure());                                                                                   \
     } while (0)
 
@@ -157,7 +157,8 @@ void test_elements() {
         x = __bfloat162float(b);
         CHECK(x != x ? (bits & 0x7fff) > 0x7f80 : __float2bfloat16_rn(x).bits == bits);
         if (bits < 0x7bff) { /* halfway to the next half */
-            float next = __half2float({(unsigned short)(bits + 1)}), here = __half2float(h), between = (here + next) / 2;
+            float next = __half2float({(unsigned short)(bits + 1)}), here = __half2float(h),
+                  between = (here + next) / 2;
             CHECK(__float2half_rn(between).bits == bits + (bits & 1));
             CHECK(__float2half_rn(nextafterf(between, next)).bits == bits + 1);
             CHECK(__float2half_rn(nextafterf(between, here)).bits == bits);

@@ -12,7 +12,8 @@ static tensor find(const tensor_file *file, const char *name, const char *part) 
 
 /* The boxes of a case, best first; a box's prior, and its first landmark, tell which it is. */
 static void read_case(const tensor_file *file, const char *name, nms_rig *r) {
-    tensor boxes = find(file, name, "boxes"), scores = find(file, name, "scores"), classes = find(file, name, "classes");
+    tensor boxes = find(file, name, "boxes"), scores = find(file, name, "scores"),
+           classes = find(file, name, "classes");
     int n = (int)scores.n_values;
     nms_rig_open(r, 1, n, n);
     r->args.n_landmarks = 1;
@@ -20,8 +21,14 @@ static void read_case(const tensor_file *file, const char *name, nms_rig *r) {
     list->n = list->cut = 0;
     for (int i = 0; i < n; i++) {
         const float *b = boxes.values + 4 * i;
-        det_candidate c = {.x1 = b[0], .y1 = b[1], .x2 = b[2], .y2 = b[3], .score = scores.values[i],
-                           .class_id = (int32_t)classes.values[i], .prior = i, .landmarks = {{(float)i, 0}}};
+        det_candidate c = {.x1 = b[0],
+                           .y1 = b[1],
+                           .x2 = b[2],
+                           .y2 = b[3],
+                           .score = scores.values[i],
+                           .class_id = (int32_t)classes.values[i],
+                           .prior = i,
+                           .landmarks = {{(float)i, 0}}};
         det_candidates_offer(list, n, &c);
     }
     det_candidates_sort(list);

@@ -55,7 +55,8 @@ static void test_pipeline(const tensor_file *file, const char *name, const det_i
     det_picture picture = picture_of(image, &place);
     det_block block = {.pictures = &picture, .n = 1};
     float *y = emulation_memory((size_t)(h * w) * 4 * sizeof *y);
-    det_preprocess_args args = {DET_TYPE_F32, {y, 1, h, w, 4, 4}, p->resize != DET_RESIZE_STRETCH, p->mean, p->scale, p->pad};
+    det_preprocess_args args = {DET_TYPE_F32, {y, 1, h, w, 4, 4}, p->resize != DET_RESIZE_STRETCH,
+                                p->mean,      p->scale,           p->pad};
     CHECK(det_launch_preprocess(&args, &block, NULL) == cudaSuccess);
     for (size_t i = 0; i < DET_COUNT(p->references) && p->references[i].name; i++) {
         tensor theirs = tensor_find(file, det_name("%s.%s", name, p->references[i].name).text);

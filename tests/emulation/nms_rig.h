@@ -9,7 +9,8 @@
 
 #include <stddef.h>
 
-_Static_assert(sizeof(det_kernel_candidate) == sizeof(det_candidate) && sizeof(det_kernel_list) == sizeof(det_candidate_list) &&
+_Static_assert(sizeof(det_kernel_candidate) == sizeof(det_candidate) &&
+                   sizeof(det_kernel_list) == sizeof(det_candidate_list) &&
                    offsetof(det_kernel_candidate, landmarks) == offsetof(det_candidate, landmarks) &&
                    offsetof(det_kernel_candidate, prior) == offsetof(det_candidate, prior),
                "the CPU's candidates are the device's");

@@ -8,9 +8,9 @@
 
 typedef struct row {
     const char *what;
-    int batch, n_pictures;      /* of these, given */
+    int batch, n_pictures; /* of these, given */
     int max_candidates, counts[4];
-    int n_classes, spread;      /* boxes lie within spread x spread: the closer, the more overlap */
+    int n_classes, spread; /* boxes lie within spread x spread: the closer, the more overlap */
     float iou;
     bool class_agnostic, clip, cut, grid; /* grid: whole pixels and few scores, so that much is equal */
     int n_landmarks, max_objects, row_objects;
@@ -44,7 +44,8 @@ static void fill(nms_rig *n, const row *r, det_picture *pictures) {
         det_candidate_list *list = nms_rig_list(n, i);
         list->n = list->cut = 0;
         for (int j = 0; j < r->counts[i]; j++) {
-            det_candidate c = {.x1 = coordinate(&state, r), .y1 = coordinate(&state, r), .prior = random_below(&state, 1000)};
+            det_candidate c = {
+                .x1 = coordinate(&state, r), .y1 = coordinate(&state, r), .prior = random_below(&state, 1000)};
             c.x2 = c.x1 + (r->grid ? (float)(12 + random_below(&state, 2)) : random_in(&state, 1, 40));
             c.y2 = c.y1 + (r->grid ? (float)(12 + random_below(&state, 2)) : random_in(&state, 1, 40));
             c.score = r->grid ? (float)(1 + random_below(&state, 4)) / 4 : random_in(&state, 0.01f, 1);
@@ -55,8 +56,12 @@ static void fill(nms_rig *n, const row *r, det_picture *pictures) {
         }
         list->cut = r->cut;
         det_candidates_sort(list);
-        pictures[i] = (det_picture){.scale_x = 0.37f + (float)i, .scale_y = 0.75f, .offset_x = (float)(3 * i), .offset_y = 5.5f,
-                                    .width = 120 + i, .height = 90};
+        pictures[i] = (det_picture){.scale_x = 0.37f + (float)i,
+                                    .scale_y = 0.75f,
+                                    .offset_x = (float)(3 * i),
+                                    .offset_y = 5.5f,
+                                    .width = 120 + i,
+                                    .height = 90};
     }
 }
 
@@ -66,9 +71,15 @@ static float clip(float x, float high) {
 
 /* In the arithmetic of lib/cpu/nms.c. */
 static det_object to_object(const det_candidate *c, const det_picture *p, const row *r) {
-    float fx = 1 / p->scale_x, fy = 1 / p->scale_y, w = r->clip ? (float)p->width : INFINITY, h = r->clip ? (float)p->height : INFINITY;
-    det_object o = {(c->x1 - p->offset_x) * fx, (c->y1 - p->offset_y) * fy, (c->x2 - p->offset_x) * fx,
-                    (c->y2 - p->offset_y) * fy, c->score, c->class_id, {{0}}};
+    float fx = 1 / p->scale_x, fy = 1 / p->scale_y, w = r->clip ? (float)p->width : INFINITY,
+          h = r->clip ? (float)p->height : INFINITY;
+    det_object o = {(c->x1 - p->offset_x) * fx,
+                    (c->y1 - p->offset_y) * fy,
+                    (c->x2 - p->offset_x) * fx,
+                    (c->y2 - p->offset_y) * fy,
+                    c->score,
+                    c->class_id,
+                    {{0}}};
     if (r->clip) {
         o.x1 = clip(o.x1, w);
         o.x2 = clip(o.x2, w);
@@ -93,8 +104,10 @@ static void check_picture(const row *r, const nms_rig *n, const det_picture *pic
     }
     int *kept = malloc((size_t)(list->n + 1) * sizeof *kept);
     bool more;
-    int n_kept = det_candidates_nms(list, r->iou, r->class_agnostic, DET_MIN(r->max_objects, r->row_objects), kept, &more);
-    CHECK_MSG(n->block.counts[i] == n_kept, "%s: %d objects in picture %d, not %d", r->what, n->block.counts[i], i, n_kept);
+    int n_kept =
+        det_candidates_nms(list, r->iou, r->class_agnostic, DET_MIN(r->max_objects, r->row_objects), kept, &more);
+    CHECK_MSG(n->block.counts[i] == n_kept, "%s: %d objects in picture %d, not %d", r->what, n->block.counts[i], i,
+              n_kept);
     CHECK(n->block.cuts[i] == ((more ? DET_CUT_OBJECTS : 0) | (r->cut ? DET_CUT_CANDIDATES : 0)));
     for (int j = 0; j < n_kept; j++) {
         det_object theirs = to_object(&list->items[kept[j]], &pictures[i], r);
@@ -138,7 +151,8 @@ static void test_strange_boxes(void) {
     list->n = 125;
     list->cut = 0;
     for (int i = 0; i < 125; i++)
-        list->items[i] = (det_candidate){.x1 = odd[i % 5], .y1 = odd[i / 5 % 5], .x2 = odd[i / 25], .y2 = 2, .score = 0.5f, .prior = i};
+        list->items[i] = (det_candidate){
+            .x1 = odd[i % 5], .y1 = odd[i / 5 % 5], .x2 = odd[i / 25], .y2 = 2, .score = 0.5f, .prior = i};
     int kept[125];
     bool more;
     int32_t *cuts = n.block.cuts;

@@ -14,9 +14,9 @@ enum { BATCH = 4 };
 typedef struct row {
     const char *what;
     int32_t resize;
-    int h, w;          /* of the network's input */
-    int formats[3];    /* of the pictures */
-    int sizes[3][2];   /* their heights and widths */
+    int h, w;        /* of the network's input */
+    int formats[3];  /* of the pictures */
+    int sizes[3][2]; /* their heights and widths */
     float mean, scale, pad;
 } row;
 
@@ -27,8 +27,8 @@ typedef struct layout {
 } layout;
 
 #define FACES .resize = DET_RESIZE_LETTERBOX_TOP, .mean = 127.5f, .scale = 1 / 128.0f
-#define YOLO .resize = DET_RESIZE_LETTERBOX_CENTRE, .scale = 1 / 255.0f, .pad = 114
-#define RAW .resize = DET_RESIZE_STRETCH, .scale = 1
+#define YOLO  .resize = DET_RESIZE_LETTERBOX_CENTRE, .scale = 1 / 255.0f, .pad = 114
+#define RAW   .resize = DET_RESIZE_STRETCH, .scale = 1
 
 static const row rows[] = {
     {"faces, packed", FACES, .h = 64, .w = 96, .formats = {DET_RGB8, DET_BGR8, DET_RGBA8}, .sizes = {{59, 131}, {201, 97}, {39, 33}}},
@@ -41,7 +41,7 @@ static const row rows[] = {
 };
 
 static const layout layouts[] = {
-    {DET_TYPE_F32, 3, 3, 0}, {DET_TYPE_F32, 4, 4, 0},  {DET_TYPE_F16, 8, 8, 0},  {DET_TYPE_F16, 8, 24, 8},
+    {DET_TYPE_F32, 3, 3, 0}, {DET_TYPE_F32, 4, 4, 0},    {DET_TYPE_F16, 8, 8, 0}, {DET_TYPE_F16, 8, 24, 8},
     {DET_TYPE_F16, 5, 7, 1}, {DET_TYPE_BF16, 16, 16, 0}, {DET_TYPE_F32, 4, 8, 3},
 };
 
@@ -82,7 +82,8 @@ static float allowed(const row *r, det_type type, bool whole, float value) {
     return whole ? 0 : 1e-3f * r->scale + rounding * fabsf(value);
 }
 
-static void check_picture(const row *r, const layout *l, int i, const det_image *image, const det_placement *p, const void *memory) {
+static void check_picture(const row *r, const layout *l, int i, const det_image *image, const det_placement *p,
+                          const void *memory) {
     det_model_info info = {.scale = 1, .resize = r->resize, .pad_value = r->pad};
     size_t n = (size_t)(r->h * r->w), wrong = 0;
     double *grey = malloc(n * 3 * sizeof *grey);
@@ -104,7 +105,8 @@ static void check_picture(const row *r, const layout *l, int i, const det_image 
         for (size_t k = 0; k < rest; k++) /* other tensors' */
             wrong += ((const uint8_t *)pixels)[(size_t)l->c * element + k] != 0xff;
     }
-    CHECK_MSG(wrong == 0, "%s, picture %d, type %d, %d of %d channels: %zu wrong", r->what, i, (int)l->type, l->c, l->stride, wrong);
+    CHECK_MSG(wrong == 0, "%s, picture %d, type %d, %d of %d channels: %zu wrong", r->what, i, (int)l->type, l->c,
+              l->stride, wrong);
     free(grey);
 }
 
@@ -128,7 +130,12 @@ static void test_row(const row *r, const layout *l) {
     void *memory[3] = {NULL};
     for (unsigned order = 0; order < 3; order++) {
         memory[order] = emulation_memory(output_bytes(r, l));
-        det_view y = {(char *)memory[order] + (size_t)l->offset * emulation_element_bytes(l->type), BATCH, r->h, r->w, l->c, l->stride};
+        det_view y = {(char *)memory[order] + (size_t)l->offset * emulation_element_bytes(l->type),
+                      BATCH,
+                      r->h,
+                      r->w,
+                      l->c,
+                      l->stride};
         det_preprocess_args args = {l->type, y, r->resize != DET_RESIZE_STRETCH, r->mean, r->scale, r->pad};
         emulation_set_order(order);
         CHECK(det_launch_preprocess(&args, &block, NULL) == cudaSuccess);
