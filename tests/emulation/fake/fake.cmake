@@ -42,3 +42,18 @@ target_include_directories(detect_lib_emulated PUBLIC ${PROJECT_SOURCE_DIR}/incl
 target_link_libraries(detect_lib_emulated PRIVATE ${DET_PRIVATE_LIBRARIES})
 target_link_options(detect_lib_emulated PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/include/libdetect/libdetect.map)
 add_dependencies(detect_lib_emulated detect_cuda_emulated)
+
+add_executable(fake_cuda_test ${fake}/fake_test.cc)
+target_include_directories(fake_cuda_test PRIVATE ${PROJECT_SOURCE_DIR}/tests/support)
+target_link_libraries(fake_cuda_test PRIVATE fake_cuda)
+add_test(NAME emulation.fake_cuda COMMAND fake_cuda_test)
+
+# The same questions to the fake, and to cuDNN itself.
+foreach(library fake real)
+  add_executable(cudnn_rules_${library}_test ${fake}/cudnn_rules_test.c)
+  target_include_directories(cudnn_rules_${library}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests/support)
+  target_include_directories(cudnn_rules_${library}_test SYSTEM PRIVATE ${DET_CUDA_INCLUDES})
+  add_test(NAME emulation.cudnn_rules_${library} COMMAND cudnn_rules_${library}_test)
+endforeach()
+target_link_libraries(cudnn_rules_fake_test PRIVATE fake_cuda)
+target_link_libraries(cudnn_rules_real_test PRIVATE ${DET_CUDNN_LIBRARY})
