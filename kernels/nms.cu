@@ -10,7 +10,7 @@ using namespace det;
 
 namespace {
 
-enum { CHUNK = 64, THREADS = 512, SLICES = THREADS / CHUNK };
+enum { CHUNK = 64, THREADS = 512, SLICES = THREADS / CHUNK, HALVES = CHUNK / WARP };
 
 typedef unsigned long long bits;
 
@@ -41,8 +41,9 @@ __device__ __forceinline__ bool overlaps(const box &a, const box &b, float iou, 
 /* What a block shares. */
 struct chunk {
     box boxes[CHUNK];
-    bits overlap[CHUNK]; /* row: better box, bit: candidate that goes because of it */
-    bits gone, keep;
+    bits overlap[CHUNK];   /* row: better box, bit: candidate that goes because of it */
+    unsigned gone[HALVES]; /* low half first */
+    bits keep;
     int n_kept, n_before; /* of this chunk */
     bool more;
 };
@@ -67,28 +68,29 @@ __device__ void compare_with_kept(chunk *c, int n, const box *kept, const rule &
         for (int k = (int)threadIdx.x / CHUNK; k < c->n_kept && !gone; k += SLICES)
             gone = overlaps(mine, kept[k], r.iou, r.class_agnostic);
     }
-    bits word = (bits)__ballot_sync(EVERY_LANE, gone) << (i & 32);
+    unsigned word = __ballot_sync(EVERY_LANE, gone);
     if (lane_index() == 0 && word)
-        atomicOr(&c->gone, word);
+        atomicOr(&c->gone[i / WARP], word);
 }
 
-/* The chunk's own matrix. A warp has one better box at a time, and a candidate in each lane. */
+/* The chunk's own matrix. A warp has half of the candidates, one in each lane, and every so many of the better boxes. */
 __device__ void compare_with_each_other(chunk *c, int n, const rule &r) {
-    unsigned *words = (unsigned *)c->overlap; /* [CHUNK][2], low halves first */
-    for (int task = warp_index(); task < n * 2; task += THREADS / WARP) {
-        int better = task / 2, half = task % 2 * WARP, i = half + lane_index();
+    unsigned(*words)[HALVES] = (unsigned(*)[HALVES])c->overlap; /* low half first */
+    int half = warp_index() % HALVES, i = half * WARP + lane_index();
+    box mine = i < n ? c->boxes[i] : box();
+    for (int better = warp_index() / HALVES; better < n; better += THREADS / WARP / HALVES) {
         unsigned word = 0;
-        if (half + WARP > better + 1)
-            word = __ballot_sync(EVERY_LANE, i > better && i < n &&
-                                                 overlaps(c->boxes[i], c->boxes[better], r.iou, r.class_agnostic));
+        if (better < half * WARP + WARP)
+            word = __ballot_sync(EVERY_LANE,
+                                 i > better && i < n && overlaps(mine, c->boxes[better], r.iou, r.class_agnostic));
         if (lane_index() == 0)
-            words[task] = word;
+            words[better][half] = word;
     }
 }
 
 /* One thread: keeps the best that is left, drops what it overlaps, until none is left. */
 __device__ void keep_best(chunk *c, int n, int limit) {
-    bits left = ~c->gone & ~(bits)0 >> (CHUNK - n), keep = 0;
+    bits gone = (bits)c->gone[1] << WARP | c->gone[0], left = ~gone & ~(bits)0 >> (CHUNK - n), keep = 0;
     while (left) {
         int i = __ffsll((long long)left) - 1;
         keep |= (bits)1 << i;
@@ -119,7 +121,7 @@ __device__ int suppress(const det_kernel_list *list, int n_candidates, box *kept
     if (i < min((int)CHUNK, n_candidates))
         next = box_at(list, i);
     if (i == 0) {
-        c.gone = 0;
+        c.gone[0] = c.gone[1] = 0;
         c.n_kept = 0;
         c.more = false;
     }
@@ -136,7 +138,7 @@ __device__ int suppress(const det_kernel_list *list, int n_candidates, box *kept
         __syncthreads();
         if (i == 0) {
             keep_best(&c, n, r.limit);
-            c.gone = 0;
+            c.gone[0] = c.gone[1] = 0;
         }
         __syncthreads();
         append_kept(&c, kept);
