@@ -166,6 +166,41 @@ static void test_strange_boxes(void) {
     nms_rig_close(&n);
 }
 
+/* IoU as the CPU rounds it. */
+static float ratio(const det_candidate *a, const det_candidate *b) {
+    float w = DET_MIN(a->x2, b->x2) - DET_MAX(a->x1, b->x1), h = DET_MIN(a->y2, b->y2) - DET_MAX(a->y1, b->y1),
+          both = w * h;
+    return both / ((a->x2 - a->x1) * (a->y2 - a->y1) + (b->x2 - b->x1) * (b->y2 - b->y1) - both);
+}
+
+/* Two boxes whose IoU is the threshold stay; a last bit less, and the second goes. */
+static void test_threshold_to_the_bit(void) {
+    nms_rig n;
+    nms_rig_open(&n, 1, 2, 2);
+    det_picture picture = {.scale_x = 1, .scale_y = 1, .width = 10, .height = 10};
+    det_candidate_list *list = nms_rig_list(&n, 0);
+    uint64_t state = random_from("threshold");
+    list->n = 2;
+    list->cut = 0;
+    n.block.pictures = &picture;
+    for (int i = 0; i < 200; i++) {
+        for (int k = 0; k < 2; k++) {
+            det_candidate *c = &list->items[k];
+            *c = (det_candidate){
+                .x1 = random_in(&state, 0, 3), .y1 = random_in(&state, 0, 3), .score = 0.5f, .prior = k};
+            c->x2 = c->x1 + random_in(&state, 4, 90);
+            c->y2 = c->y1 + random_in(&state, 4, 90);
+        }
+        for (int less = 0; less < 2; less++) {
+            float iou = ratio(&list->items[1], &list->items[0]);
+            n.block.iou = less ? nextafterf(iou, 0) : iou;
+            CHECK(det_launch_nms(&n.args, &n.block, NULL) == cudaSuccess);
+            CHECK(n.block.counts[0] == 2 - less);
+        }
+    }
+    nms_rig_close(&n);
+}
+
 static void test_arguments(void) {
     nms_rig n;
     nms_rig_open(&n, 1, 4, 4);
@@ -186,6 +221,7 @@ int main(void) {
     for (size_t i = 0; i < DET_COUNT(rows); i++)
         test_row(&rows[i]);
     test_strange_boxes();
+    test_threshold_to_the_bit();
     test_arguments();
     const char *failure = emulation_failure();
     CHECK_MSG(!failure, "%s", failure);
