@@ -382,9 +382,7 @@ static det_status take_slot(det_runner *r, bool capturing, slot **out) {
     return DET_OK;
 }
 
-/* Pictures and parameter block to the device. */
-static det_status bring(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
-    DET_TRY(bring_pictures(r, frame, s, stream));
+static det_status bring_block(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
     fill_block(r, frame, s);
     CUDA_TRY(cudaMemcpyAsync(r->block, s->block, r->block_bytes, cudaMemcpyHostToDevice, stream));
     return DET_OK;
@@ -397,7 +395,8 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
         CUDA_TRY(cudaStreamWaitEvent(stream, r->events[AT_END], 0));
     if (!capturing)
         DET_TRY(mark(r, AT_BEGIN, stream, false));
-    DET_TRY(bring(r, frame, s, stream));
+    DET_TRY(bring_pictures(r, frame, s, stream));
+    DET_TRY(bring_block(r, frame, s, stream));
     if (!capturing)
         DET_TRY(mark(r, AT_UPLOADED, stream, false));
     if (r->graph_exec && !capturing)
@@ -454,9 +453,12 @@ det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *f
 static det_status run_alone(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end) {
     det_runner *r = device->runner;
     slot *s = &r->slots[0];
-    DET_TRY(make_room(device, frame));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
-    DET_TRY(bring(r, frame, s, device->stream));
+    if (begin == 0) { /* only pre-processing looks at pixels */
+        DET_TRY(make_room(device, frame));
+        DET_TRY(bring_pictures(r, frame, s, device->stream));
+    }
+    DET_TRY(bring_block(r, frame, s, device->stream));
     DET_TRY(launch_steps(device, plan, begin, end, device->stream, false));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     if (plan->steps[end - 1].node->op == DET_OP_NMS && frame->output->memory == DET_MEMORY_HOST)

@@ -108,7 +108,8 @@ static double list_error(const rig *r, int picture) {
     double worst = same_form && n_theirs > 0 ? 0 : HUGE_VAL;
     det_candidate_list *sorted = malloc(sizeof *list + (size_t)max * sizeof list->items[0]);
     memcpy(sorted, list, sizeof *list + (size_t)list->n * sizeof list->items[0]);
-    det_candidates_sort(sorted);
+    if (r->on_host) /* a heap; other devices hand over the best first */
+        det_candidates_sort(sorted);
     for (int i = 0; i < list->n && same_form; i++) {
         const det_candidate *ours = &sorted->items[i];
         double error = HUGE_VAL;

@@ -23,7 +23,7 @@ typedef struct rig {
     int batch;
     memory_weights weights;
     det_plan plan;
-    det_step *step; /* of the row's operator, its tensors in the host buffers; NULL when views left nothing to run */
+    det_step *step; /* of the row's operator, its tensors in the host buffers; NULL when views left too little to run */
     det_step mirror; /* that step, where the device has its own */
     int index;       /* in the plan */
     rig_buffer tensors[RIG_MAX_BUFFERS], workspaces[RIG_MAX_BUFFERS];

@@ -57,3 +57,17 @@ foreach(library fake real)
 endforeach()
 target_link_libraries(cudnn_rules_fake_test PRIVATE fake_cuda)
 target_link_libraries(cudnn_rules_real_test PRIVATE ${DET_CUDNN_LIBRARY})
+
+# cuDNN's heuristics and run-time compiler, for a device that is not here, with a driver that does nothing.
+add_library(fake_driver SHARED ${fake}/driver.c)
+set_target_properties(fake_driver PROPERTIES OUTPUT_NAME cuda SOVERSION 1 LIBRARY_OUTPUT_DIRECTORY ${emulated}/driver)
+add_executable(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c)
+target_include_directories(cudnn_plans_test PRIVATE ${PROJECT_SOURCE_DIR}/kernels)
+target_include_directories(cudnn_plans_test SYSTEM PRIVATE ${DET_CUDA_INCLUDES})
+target_link_libraries(cudnn_plans_test PRIVATE detect_test_support ${DET_CUDNN_LIBRARY})
+target_link_options(cudnn_plans_test PRIVATE -Wl,--wrap=cudnnBackendSetAttribute)
+set_target_properties(cudnn_plans_test PROPERTIES LINKER_LANGUAGE CXX)
+add_dependencies(cudnn_plans_test fake_driver)
+add_test(NAME emulation.cudnn_plans COMMAND cudnn_plans_test ${PROJECT_SOURCE_DIR}/tests/data/cudnn/h200.json)
+set_tests_properties(emulation.cudnn_plans PROPERTIES SKIP_RETURN_CODE 77
+  ENVIRONMENT "LD_LIBRARY_PATH=${emulated}/driver:$ENV{LD_LIBRARY_PATH}")

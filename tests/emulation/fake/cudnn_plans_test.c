@@ -1,0 +1,125 @@
+/* The library's convolutions asked of cuDNN itself for a device that is not here: cuDNN's heuristics and its run-time
+ * compiler work from a device's properties (tests/data/cudnn). Every kind of convolution must find an engine among those
+ * that the heuristics put first; the table that is printed says which, with what workspace.
+ *
+ * cudnn_conv.c knows handles alone: what it sets and finalises passes through here, and the device goes in its place. */
+#include "check.h"
+#include "cuda/cuda.h"
+
+#include <time.h>
+
+cudnnStatus_t __real_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
+                                              cudnnBackendAttributeType_t, int64_t, const void *);
+cudnnStatus_t __wrap_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
+                                              cudnnBackendAttributeType_t, int64_t, const void *);
+
+static cudnnBackendDescriptor_t device;
+
+static cudnnStatus_t set_device(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name) {
+    return __real_cudnnBackendSetAttribute(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &device);
+}
+
+cudnnStatus_t __wrap_cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                              cudnnBackendAttributeType_t type, int64_t n, const void *values) {
+    if (name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE)
+        return CUDNN_STATUS_SUCCESS;
+    if (name == CUDNN_ATTR_EXECUTION_PLAN_HANDLE)
+        return set_device(d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
+    if (name == CUDNN_ATTR_ENGINEHEUR_MODE && set_device(d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP) != CUDNN_STATUS_SUCCESS)
+        return CUDNN_STATUS_BAD_PARAM;
+    return __real_cudnnBackendSetAttribute(d, name, type, n, values);
+}
+
+/* For the messages of cudnn_conv.c; the runtime is not linked. */
+det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *file, int line) {
+    return det_fail(DET_ERROR_DEVICE, "%s -> %s (%s:%d)", call, cudnnGetErrorString(status), file, line);
+}
+
+static bool open_device(const char *path) {
+    static char text[16384];
+    FILE *file = fopen(path, "r");
+    REQUIRE(file, "%s", path);
+    size_t n = fread(text, 1, sizeof text, file);
+    fclose(file);
+    return cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device) == CUDNN_STATUS_SUCCESS &&
+           __real_cudnnBackendSetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)n,
+                                           text) == CUDNN_STATUS_SUCCESS &&
+           cudnnBackendFinalize(device) == CUDNN_STATUS_SUCCESS;
+}
+
+typedef struct row {
+    const char *what;
+    det_type type;
+    int size, c_in, c_out, k, stride, groups;
+    int x_beside, y_beside; /* channels of others in x's and y's pixels */
+    bool residual;
+    det_unit unit, post_unit;
+} row;
+
+#define F16    DET_TYPE_F16
+#define F32    DET_TYPE_F32
+#define BF16   DET_TYPE_BF16
+#define SILU   DET_UNIT_SILU
+#define RELU   DET_UNIT_RELU
+#define NOTHING DET_UNIT_NONE
+
+static const row rows[] = {
+    {"stem", F16, 640, 8, 32, 3, 2, 1, 0, 0, false, SILU, NOTHING},
+    {"3x3 SiLU", F16, 80, 64, 64, 3, 1, 1, 0, 0, false, SILU, NOTHING},
+    {"3x3 SiLU, down", F16, 80, 64, 128, 3, 2, 1, 0, 0, false, SILU, NOTHING},
+    {"1x1 SiLU", F16, 40, 128, 128, 1, 1, 1, 0, 0, false, SILU, NOTHING},
+    {"1x1 SiLU into a concatenation", F16, 40, 128, 64, 1, 1, 1, 0, 64, false, SILU, NOTHING},
+    {"3x3 SiLU of a slice", F16, 40, 64, 64, 3, 1, 1, 128, 64, false, SILU, NOTHING},
+    {"3x3 SiLU, residual", F16, 40, 64, 64, 3, 1, 1, 0, 64, true, SILU, NOTHING},
+    {"3x3 ReLU", F16, 80, 64, 64, 3, 1, 1, 0, 0, false, RELU, NOTHING},
+    {"3x3 ReLU into a concatenation", F16, 80, 64, 64, 3, 1, 1, 0, 64, false, RELU, NOTHING},
+    {"1x1 ReLU", F16, 80, 64, 32, 1, 1, 1, 0, 0, false, RELU, NOTHING},
+    {"3x3, residual, ReLU", F16, 40, 64, 64, 3, 1, 1, 0, 0, true, NOTHING, RELU},
+    {"1x1 head", F16, 80, 64, 88, 1, 1, 1, 0, 0, false, NOTHING, NOTHING},
+    {"3x3 bfloat16", BF16, 80, 64, 64, 3, 1, 1, 0, 0, false, SILU, NOTHING},
+    {"3x3 ReLU fp32", F32, 80, 64, 64, 3, 1, 1, 0, 0, false, RELU, NOTHING},
+    {"3x3 fp32", F32, 80, 64, 64, 3, 1, 1, 0, 0, false, NOTHING, NOTHING},
+};
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static det_conv_problem problem_of(const row *r) {
+    det_conv_problem p = {.type = r->type, .n = 1, .h = r->size, .w = r->size, .c_in = r->c_in,
+                          .x_stride = r->c_in + r->x_beside, .c_out = r->c_out, .y_stride = r->c_out + r->y_beside,
+                          .residual_stride = r->c_out, .k = r->k, .stride = r->stride, .pad = r->k / 2,
+                          .groups = r->groups, .has_bias = true, .has_residual = r->residual, .unit = r->unit,
+                          .post_unit = r->post_unit};
+    p.h_out = p.w_out = (r->size + 2 * p.pad - r->k) / r->stride + 1;
+    return p;
+}
+
+static void test_row(const row *r) {
+    det_conv_problem p = problem_of(r);
+    det_cudnn_conv *conv = NULL;
+    int n = 0;
+    double begin = cpu_seconds();
+    det_status status = det_cudnn_conv_find(NULL, &p, false, 1, &conv, &n);
+    CHECK_MSG(status == DET_OK, "%s: %s", r->what, det_last_error());
+    CHECK_MSG(n == 1, "%s: no engine", r->what);
+    if (n == 1) {
+        printf("  %-32s %-10s %8zu bytes of workspace, found in %.2f s\n", r->what, det_cudnn_conv_impl(conv),
+               det_cudnn_conv_workspace(conv), cpu_seconds() - begin);
+        det_cudnn_conv_free(conv);
+    }
+}
+
+int main(int argc, char **argv) {
+    REQUIRE(argc == 2, "usage: cudnn_plans_test DEVICE.json");
+    if (!open_device(argv[1])) { /* older than 9.8 */
+        printf("SKIP: cuDNN %zu does not take this description of a device\n", cudnnGetVersion());
+        return CHECK_SKIP;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        test_row(&rows[i]);
+    cudnnBackendDestroyDescriptor(device);
+    return check_report("cuDNN's plans");
+}

@@ -1,0 +1,54 @@
+/* Enough of libcuda.so.1 for cuDNN's run-time compiler on a machine without a GPU: it compiles, and what it loads goes
+ * nowhere. There is no device, and nothing runs. */
+enum { SUCCESS = 0, NO_DEVICE = 100 };
+#define DRIVER __attribute__((visibility("default")))
+
+/* What is looked up and not called. */
+#define NOT_HERE(name)                                                                                                 \
+    DRIVER int name(void);                                                                                             \
+    int name(void) {                                                                                                   \
+        return NO_DEVICE;                                                                                              \
+    }
+NOT_HERE(cuInit)
+NOT_HERE(cuDriverGetVersion)
+NOT_HERE(cuDeviceGet)
+NOT_HERE(cuDeviceGetCount)
+NOT_HERE(cuGetErrorName)
+NOT_HERE(cuGetErrorString)
+NOT_HERE(cuCtxGetCurrent)
+NOT_HERE(cuCtxGetLimit)
+NOT_HERE(cuCtxPopCurrent)
+NOT_HERE(cuCtxPushCurrent)
+NOT_HERE(cuStreamGetCtx)
+NOT_HERE(cuLinkCreate)
+NOT_HERE(cuLinkAddData)
+NOT_HERE(cuLinkComplete)
+NOT_HERE(cuLinkDestroy)
+NOT_HERE(cuLaunchKernel)
+NOT_HERE(cuLaunchKernelEx)
+NOT_HERE(cuLaunchCooperativeKernel)
+NOT_HERE(cuLibraryLoadFromFile)
+NOT_HERE(cuKernelSetAttribute)
+NOT_HERE(cuKernelGetAttribute)
+NOT_HERE(cuOccupancyMaxPotentialClusterSize)
+
+DRIVER int cuLibraryLoadData(void **library, ...);
+DRIVER int cuLibraryGetKernel(void **kernel, ...);
+DRIVER int cuLibraryUnload(void *library);
+
+static char somewhere;
+
+int cuLibraryLoadData(void **library, ...) {
+    *library = &somewhere;
+    return SUCCESS;
+}
+
+int cuLibraryGetKernel(void **kernel, ...) {
+    *kernel = &somewhere;
+    return SUCCESS;
+}
+
+int cuLibraryUnload(void *library) {
+    (void)library;
+    return SUCCESS;
+}
