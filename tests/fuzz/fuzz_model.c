@@ -21,8 +21,8 @@ static size_t header_length(const uint8_t *data) {
 
 /* Mostly mutates the header or the data and keeps the header's length right, so that few tries end there. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n_bytes, size_t max_bytes, unsigned seed) {
-    size_t length = n_bytes >= LENGTH_BYTES ? header_length(data) : SIZE_MAX;
-    if (seed % 16 == 0 || length > n_bytes - LENGTH_BYTES)
+    size_t length = n_bytes >= LENGTH_BYTES ? header_length(data) : 0;
+    if (seed % 16 == 0 || n_bytes < LENGTH_BYTES || length > n_bytes - LENGTH_BYTES)
         return LLVMFuzzerMutate(data, n_bytes, max_bytes);
     uint8_t *header = data + LENGTH_BYTES;
     size_t rest = n_bytes - LENGTH_BYTES - length;
