@@ -3,13 +3,43 @@
 #include <math.h>
 #include <string.h>
 
-enum { FORMAT = 1, MAX_CLASSES = 4096, MAX_INPUT = 8192 };
+enum { FORMAT = 1, MAX_CLASSES = 4096, MAX_INPUT = 8192, MAX_DEPTH = 16 };
 
 static const char *const resize_names[] = {
     [DET_RESIZE_STRETCH] = "stretch",
     [DET_RESIZE_LETTERBOX_TOP] = "letterbox-top",
     [DET_RESIZE_LETTERBOX_CENTRE] = "letterbox-centre",
 };
+
+/* jansson calls itself for every level, to 2048 of them: more than a small stack holds. */
+static bool is_deep(const char *text, size_t n_bytes) {
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < n_bytes; i++) {
+        char c = text[i];
+        if (quoted && c == '\\')
+            i++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && (c == '[' || c == '{') && ++depth > MAX_DEPTH)
+            return true;
+        else if (!quoted && (c == ']' || c == '}'))
+            depth--;
+    }
+    return false;
+}
+
+det_status det_json_read(const char *what, const char *text, size_t n_bytes, json_t **out) {
+    json_error_t error;
+    if (is_deep(text, n_bytes))
+        DET_FAIL(DET_ERROR_BAD_MODEL, "%s is nested more than %d deep", what, MAX_DEPTH);
+    *out = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (*out)
+        return DET_OK;
+    if (json_error_code(&error) == json_error_out_of_memory)
+        DET_FAIL(DET_ERROR_OUT_OF_MEMORY, "out of host memory: %s of %zu bytes", what, n_bytes);
+    DET_FAIL(DET_ERROR_BAD_MODEL, "%s is not JSON: %s at byte %d", what, error.text, error.position);
+}
 
 static det_status get_text(const json_t *object, const char *key, const char **out) {
     *out = json_string_value(json_object_get(object, key));
@@ -110,11 +140,8 @@ det_status det_metadata_read(const json_t *header, det_weights *out) {
     if (!json_is_string(text))
         DET_FAIL(DET_ERROR_BAD_MODEL, "no libdetect metadata: a checkpoint must be converted first "
                                       "(python3 -m libdetect.convert IN OUT)");
-    json_error_t error;
-    json_t *object = json_loadb(json_string_value(text), json_string_length(text), JSON_REJECT_DUPLICATES, &error);
-    if (!object)
-        DET_FAIL(json_error_code(&error) == json_error_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_BAD_MODEL,
-                 "metadata is not JSON: %s at byte %d", error.text, error.position);
+    json_t *object = NULL;
+    DET_TRY(det_json_read("metadata", json_string_value(text), json_string_length(text), &object));
     out->metadata = object;
     return read_fields(object, out);
 }

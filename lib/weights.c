@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER_BYTES = 4 << 20, MAX_TENSORS = 4096, LENGTH_BYTES = 8 };
+enum { MAX_HEADER_BYTES = 4 << 20, MAX_TENSORS = 4096, LENGTH_BYTES = DET_WEIGHTS_START_BYTES };
 
 /* Where a tensor lies in the file, for the checks that need file order. */
 typedef struct extent {
@@ -174,24 +174,28 @@ static det_status read_header(json_t *header, const uint8_t *data, uint64_t data
     return status;
 }
 
-det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *out) {
+det_status det_weights_check_start(const uint8_t *data, uint64_t n_bytes, uint64_t *header_bytes) {
     if (n_bytes < LENGTH_BYTES)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: %zu bytes, a header needs at least %d", n_bytes, LENGTH_BYTES);
-    uint64_t header_bytes = 0;
+        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: %llu bytes, a header needs at least %d",
+                 (unsigned long long)n_bytes, LENGTH_BYTES);
+    uint64_t length = 0;
     for (int i = 0; i < LENGTH_BYTES; i++)
-        header_bytes |= (uint64_t)data[i] << 8 * i;
-    if (header_bytes > MAX_HEADER_BYTES)
+        length |= (uint64_t)data[i] << 8 * i;
+    if (length > MAX_HEADER_BYTES)
         DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: a header of %llu bytes, at most %d are allowed",
-                 (unsigned long long)header_bytes, MAX_HEADER_BYTES);
-    if (header_bytes > n_bytes - LENGTH_BYTES)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %zu",
-                 (unsigned long long)header_bytes, n_bytes);
-    json_error_t error;
-    json_t *header =
-        json_loadb((const char *)data + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!header)
-        DET_FAIL(json_error_code(&error) == json_error_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_BAD_MODEL,
-                 "the header is not JSON: %s at byte %d", error.text, error.position);
+                 (unsigned long long)length, MAX_HEADER_BYTES);
+    if (length > n_bytes - LENGTH_BYTES)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %llu",
+                 (unsigned long long)length, (unsigned long long)n_bytes);
+    *header_bytes = length;
+    return DET_OK;
+}
+
+det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *out) {
+    uint64_t header_bytes = 0;
+    json_t *header = NULL;
+    DET_TRY(det_weights_check_start(data, n_bytes, &header_bytes));
+    DET_TRY(det_json_read("the header", (const char *)data + LENGTH_BYTES, (size_t)header_bytes, &header));
     det_status status;
     if (json_is_object(header))
         status = read_header(header, data + LENGTH_BYTES + header_bytes, n_bytes - LENGTH_BYTES - header_bytes, out);

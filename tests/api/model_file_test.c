@@ -194,7 +194,7 @@ static void test_sizes(void) {
         for (int i = 0; i < 100000; i++)
             text_add(&deep, extra ? "[" : "{\"\":");
         file = file_with_header(deep.chars, NULL, 0);
-        expect_open("100000 deep", &file, DET_ERROR_BAD_MODEL, "maximum parsing depth reached");
+        expect_open("100000 deep", &file, DET_ERROR_BAD_MODEL, "the header is nested more than 16 deep");
         bytes_free(&file);
         text_free(&many);
         text_free(&deep);
