@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if DNNL_VERSION_MAJOR < 2 || DNNL_VERSION_MAJOR > 3
 #error "oneDNN 2 or 3 is needed"
@@ -14,9 +15,10 @@
 #define DNN_TRY(call)                                                                                                  \
     do {                                                                                                               \
         dnnl_status_t dnn_status = (call);                                                                             \
+        if (dnn_status == dnnl_out_of_memory)                                                                          \
+            return det_fail(DET_ERROR_OUT_OF_MEMORY, "oneDNN: out of host memory");                                    \
         if (dnn_status != dnnl_success)                                                                                \
-            return det_fail(dnn_status == dnnl_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_DEVICE,             \
-                            "oneDNN: %s -> %d", #call, (int)dnn_status);                                               \
+            return det_fail(DET_ERROR_DEVICE, "oneDNN: %s -> %d", #call, (int)dnn_status);                             \
     } while (0)
 
 /* ------------------------------------------------------------------------------------------ memory descriptors */
@@ -93,6 +95,17 @@ void det_dnn_restore_threads(const det_dnn *dnn, int n_threads) {
         dnn->omp_set_num_threads(n_threads);
 }
 
+/* oneDNN 2 writes the code that it generates without asking whether there was memory for it; a primitive takes up to
+ * 2 MiB. So there must be enough, for a few threads at a time. */
+static dnnl_status_t create_primitive(dnnl_primitive_t *primitive, const_dnnl_primitive_desc_t description) {
+    const size_t n_bytes = 8 << 20;
+    void *room = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return dnnl_out_of_memory;
+    munmap(room, n_bytes);
+    return dnnl_primitive_create(primitive, description);
+}
+
 static det_status open_engine(void *argument) {
     det_dnn *dnn = argument;
     DNN_TRY(dnnl_engine_create(&dnn->engine, dnnl_cpu, 0));
@@ -153,7 +166,7 @@ static det_status reorder(det_dnn *dnn, md_view from, float *from_values, md_vie
     if (status == dnnl_success)
         status = dnnl_reorder_primitive_desc_create(&description, from, dnn->engine, to, dnn->engine, NULL);
     if (status == dnnl_success)
-        status = dnnl_primitive_create(&primitive, description);
+        status = create_primitive(&primitive, description);
     if (status == dnnl_success) {
         dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}};
         status = dnnl_primitive_execute(primitive, dnn->stream, 2, arguments);
@@ -364,7 +377,7 @@ static det_status create(void *argument) {
     for (int i = 0; i < N_MDS; i++)
         md_destroy(&m[i]);
     DET_TRY(status);
-    DNN_TRY(dnnl_primitive_create(&conv->primitive, conv->description));
+    DNN_TRY(create_primitive(&conv->primitive, conv->description));
     DET_TRY(get_weights(conv, s, call->weights, call->packed));
     return make_arguments(conv, s, call->bias);
 }

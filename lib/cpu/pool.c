@@ -1,5 +1,6 @@
 #include "pool.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -167,9 +168,10 @@ det_status det_threads_open(int n_threads, void (*start)(void *user), void *user
     t->handles = det_alloc_array((size_t)n_threads, sizeof *t->handles);
     det_status status = t->handles ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
     while (status == DET_OK && t->n_started < n_threads - 1) {
-        if (start_worker(t, &t->handles[t->n_started]))
+        errno = start_worker(t, &t->handles[t->n_started]);
+        if (errno)
             status =
-                det_fail(DET_ERROR_OUT_OF_MEMORY, "thread %d of %d cannot be started", t->n_started + 2, n_threads);
+                det_fail(DET_ERROR_OUT_OF_MEMORY, "thread %d of %d cannot be started: %m", t->n_started + 2, n_threads);
         else
             t->n_started++;
     }
