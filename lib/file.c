@@ -10,22 +10,6 @@
 
 #define MAX_FILE_BYTES (4LL << 30)
 
-/* Up to n_bytes; fewer at the end of the file alone. */
-static det_status read_bytes(int file, uint8_t *data, size_t n_bytes, size_t *n_read) {
-    *n_read = 0;
-    while (*n_read < n_bytes) {
-        ssize_t n = read(file, data + *n_read, n_bytes - *n_read);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            DET_FAIL(DET_ERROR_IO, "cannot be read: %m");
-        if (n == 0)
-            break;
-        *n_read += (size_t)n;
-    }
-    return DET_OK;
-}
-
 static det_status find_size(int file, uint64_t *n_bytes) {
     struct stat about;
     if (fstat(file, &about))
@@ -38,22 +22,35 @@ static det_status find_size(int file, uint64_t *n_bytes) {
     return DET_OK;
 }
 
+/* Exactly n_bytes, which the file had a moment ago. */
+static det_status read_exactly(int file, uint8_t *data, size_t n_bytes) {
+    size_t n_read = 0;
+    while (n_read < n_bytes) {
+        ssize_t n = read(file, data + n_read, n_bytes - n_read);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            DET_FAIL(DET_ERROR_IO, "cannot be read: %m");
+        if (n == 0)
+            DET_FAIL(DET_ERROR_IO, "ends %zu bytes too early", n_bytes - n_read);
+        n_read += (size_t)n;
+    }
+    return DET_OK;
+}
+
 static det_status read_file(int file, uint8_t **data, size_t *n_bytes) {
-    uint8_t start[DET_WEIGHTS_START_BYTES];
+    uint8_t start[DET_WEIGHTS_START_BYTES] = {0};
     uint64_t size = 0, header_bytes = 0;
-    size_t n_start = 0, n_rest = 0;
     DET_TRY(find_size(file, &size));
-    DET_TRY(read_bytes(file, start, sizeof start, &n_start));
-    DET_TRY(det_weights_check_start(start, n_start < sizeof start ? n_start : size, &header_bytes));
+    size_t n_start = DET_MIN(size, sizeof start);
+    DET_TRY(read_exactly(file, start, n_start));
+    DET_TRY(det_weights_check_start(start, size, &header_bytes));
     *n_bytes = (size_t)size;
     *data = det_alloc(*n_bytes);
     if (!*data)
         return DET_ERROR_OUT_OF_MEMORY;
-    memcpy(*data, start, sizeof start);
-    DET_TRY(read_bytes(file, *data + sizeof start, *n_bytes - sizeof start, &n_rest));
-    if (n_rest != *n_bytes - sizeof start)
-        DET_FAIL(DET_ERROR_IO, "%zu of %zu bytes could be read", sizeof start + n_rest, *n_bytes);
-    return DET_OK;
+    memcpy(*data, start, n_start);
+    return read_exactly(file, *data + n_start, *n_bytes - n_start);
 }
 
 det_status det_file_read(const char *path, uint8_t **data, size_t *n_bytes) {

@@ -2,7 +2,7 @@
 #ifndef DET_WEIGHTS_H
 #define DET_WEIGHTS_H
 
-#include "status.h"
+#include "json.h"
 
 enum { DET_NAME_BYTES = 128, DET_MAX_DIMS = 4, DET_WEIGHTS_START_BYTES = 8 };
 
@@ -19,7 +19,7 @@ typedef struct det_weights {
     det_weight *tensors; /* sorted by name */
     float *values;       /* of all tensors */
     int64_t n_values;
-    void *metadata; /* json_t: the texts of `info` belong to it */
+    det_json *metadata; /* the texts of `info` belong to it */
     const char **class_names;
     det_model_info info;
 } det_weights;

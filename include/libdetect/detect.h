@@ -90,8 +90,8 @@ typedef struct det_allocator {
     void *user;
 } det_allocator;
 
-/** Sets the process-wide allocator for everything that libdetect itself takes (oneDNN, jansson and CUDA keep their
- *  own); NULL restores the default. Call it before any model is open: memory is released by the functions in force.
+/** Sets the process-wide allocator for everything that libdetect itself takes (oneDNN and CUDA keep their own); NULL
+ *  restores the default. Call it before any model is open: memory is released by the functions in force.
  *  Fails with DET_ERROR_INVALID_ARGUMENT when a function is missing. */
 DET_API det_status det_set_allocator(const det_allocator *allocator);
 

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* The text as a JSON string that holds exactly its bytes; jansson refuses those that are not UTF-8. */
+/* The text as a JSON string that holds exactly its bytes; those that are not UTF-8 are refused. */
 static void add_quoted(text *header, const uint8_t *data, size_t n_bytes) {
     enum { ESCAPE_BYTES = 6 };
     char *quoted = malloc(ESCAPE_BYTES * n_bytes + 1), *end = quoted;
