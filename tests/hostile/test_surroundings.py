@@ -12,9 +12,11 @@ import random
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import unittest
+import zlib
 from pathlib import Path
 
 CLI, LIBRARY, MODEL = os.environ["DETECT_CLI"], os.environ["DET_LIBRARY"], os.environ["DET_TEST_MODEL"]
@@ -126,6 +128,28 @@ class Surroundings(unittest.TestCase):
                     self.expect(done, done.returncode, "detect: ")
             outcomes.add(done.returncode)
         self.assertLessEqual({DONE, NO_MODEL}, outcomes)
+
+    def test_pictures_that_ask_for_memory(self):
+        """A few bytes that claim a gigabyte, and a kilobyte that unpacks to one."""
+
+        def chunk(kind, data, claimed=None):
+            return struct.pack(">I", claimed or len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+        start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+        rest = chunk(b"IDAT", zlib.compress(bytes(8 * 25))) + chunk(b"IEND", b"")
+        packer = zlib.compressobj(9)
+        packed = b"".join(packer.compress(bytes(1 << 24)) for _ in range(64)) + packer.flush()
+        for what, data, code in (
+            ("sPLT", start + chunk(b"sPLT", b"", 1 << 30) + rest, PICTURES),
+            ("iCCP", start + chunk(b"iCCP", b"x\0\0", 1 << 30) + rest, PICTURES),
+            ("zTXt", start + chunk(b"zTXt", b"x\0\0" + packed) + rest, DONE),
+            ("iCCP packed", start + chunk(b"iCCP", b"x\0\0" + packed) + rest, DONE),
+        ):
+            self.picture.with_suffix(".png").write_bytes(data)
+            with self.subTest(what):
+                done = self.call(self.picture.with_suffix(".png"), limits=[(resource.RLIMIT_AS, 600 * MIB)])
+                self.expect(done, code)
+                self.assertNotIn("memory", done.stderr)
 
     def test_small_stack(self):
         done = self.call("--json", "--threads", "4", self.picture, limits=[(resource.RLIMIT_STACK, 128 << 10)])
