@@ -1,9 +1,9 @@
 /* Every public function: check, then call one internal function. (Status, log and allocator: status.c.) */
 #include "context.h"
+#include "file.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define VERSION_TEXT(x)       #x
 #define VERSION_JOIN(a, b, c) VERSION_TEXT(a) "." VERSION_TEXT(b) "." VERSION_TEXT(c)
@@ -61,7 +61,10 @@ det_status det_model_open_memory(const void *data, size_t n_bytes, det_model **m
     if (!m)
         return DET_ERROR_OUT_OF_MEMORY;
     atomic_init(&m->n_references, 1);
-    pthread_mutex_init(&m->shared.lock, NULL);
+    if (pthread_mutex_init(&m->shared.lock, NULL)) {
+        det_free(m);
+        DET_FAIL(DET_ERROR_OUT_OF_MEMORY, "a mutex cannot be made");
+    }
     det_status status = det_weights_read(data, n_bytes, &m->weights);
     if (status != DET_OK) {
         det_model_release(m);
@@ -72,38 +75,19 @@ det_status det_model_open_memory(const void *data, size_t n_bytes, det_model **m
     return DET_OK;
 }
 
-static det_status read_file(FILE *file, const char *path, uint8_t **data, size_t *n_bytes) {
-    struct stat about;
-    if (fstat(fileno(file), &about) || !S_ISREG(about.st_mode))
-        DET_FAIL(DET_ERROR_IO, "'%s' is not a regular file", path);
-    *n_bytes = (size_t)about.st_size;
-    *data = det_alloc(*n_bytes);
-    if (!*data)
-        return DET_ERROR_OUT_OF_MEMORY;
-    size_t n_read = fread(*data, 1, *n_bytes, file);
-    if (n_read != *n_bytes)
-        DET_FAIL(DET_ERROR_IO, "'%s': %zu of %zu bytes could be read", path, n_read, *n_bytes);
-    return DET_OK;
-}
-
 det_status det_model_open(const char *path, det_model **model) {
     if (!model)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_model_open: model is NULL");
     *model = NULL;
     if (!path)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_model_open: path is NULL");
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        DET_FAIL(DET_ERROR_IO, "'%s' cannot be opened for reading", path);
     uint8_t *data = NULL;
     size_t n_bytes = 0;
-    det_status status = read_file(file, path, &data, &n_bytes);
-    fclose(file);
-    if (status == DET_OK) {
+    det_status status = det_file_read(path, &data, &n_bytes);
+    if (status == DET_OK)
         status = det_model_open_memory(data, n_bytes, model);
-        if (status != DET_OK)
-            det_fail_prefix("'%s'", path);
-    }
+    if (status != DET_OK)
+        det_fail_prefix("'%s'", path);
     det_free(data);
     return status;
 }
@@ -200,6 +184,10 @@ det_status det_context_get_info(const det_context *context, det_context_info *in
 }
 
 static det_status enter(det_context *context) {
+    if (context->process != getpid())
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "the context was made by process %ld and not by %ld, which was forked from it; "
+                                        "make one after the fork",
+                 (long)context->process, (long)getpid());
     if (atomic_flag_test_and_set(&context->busy))
         DET_FAIL(DET_ERROR_BUSY, "the context is in use by another thread; give each thread its own");
     return DET_OK;

@@ -50,6 +50,10 @@ static bool read_png(png_reader *reader, const image_limits *limits, image *pict
     png_set_read_fn(png, reader, read_bytes);
     /* image_allocate gives the better message; this only keeps libpng's own limit of a million out of the way. */
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    /* Chunks that do not change pixels are passed over, and none is taken for longer than the whole file: libpng would take
+     * memory for whatever length a chunk claims, or for what its compressed text unpacks to. */
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+    png_set_chunk_malloc_max(png, reader->n_bytes);
     png_read_info(png, reader->info);
     if (!image_allocate(picture, png_get_image_width(png, reader->info), png_get_image_height(png, reader->info),
                         limits, reader->error))

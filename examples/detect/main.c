@@ -22,6 +22,7 @@ static void fill_closed_streams(void) {
 int main(int argc, char **argv) {
     fill_closed_streams();
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is a write error like any other */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
 
     options given;
     int outcome = options_parse(argc, argv, &given);

@@ -20,6 +20,9 @@
  * Threads. A model is immutable: any number of threads and contexts may share it. A context serves one thread at a
  * time; a second caller gets DET_ERROR_BUSY, not a race. Different contexts are independent.
  *
+ * Processes. After a fork a model is as good in the child as in the parent. A context belongs to the process that made it:
+ * in the child its calls fail with DET_ERROR_UNSUPPORTED, and det_context_destroy leaves the child's copy alone.
+ *
  * Structs. Those that begin with `struct_size` may grow at their end in later versions: set it to sizeof the struct
  * (the *_init functions do). Those that stand in arrays (det_image, det_object, det_layer_time) never change within a
  * major version. `reserved` fields are zero.
@@ -90,8 +93,8 @@ typedef struct det_allocator {
     void *user;
 } det_allocator;
 
-/** Sets the process-wide allocator for everything that libdetect itself takes (oneDNN, jansson and CUDA keep their
- *  own); NULL restores the default. Call it before any model is open: memory is released by the functions in force.
+/** Sets the process-wide allocator for everything that libdetect itself takes (oneDNN and CUDA keep their own); NULL
+ *  restores the default. Call it before any model is open: memory is released by the functions in force.
  *  Fails with DET_ERROR_INVALID_ARGUMENT when a function is missing. */
 DET_API det_status det_set_allocator(const det_allocator *allocator);
 
