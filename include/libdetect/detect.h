@@ -343,14 +343,16 @@ DET_API det_status det_context_get_profile(det_context *context, det_profile *pr
  *     det_pool_destroy(pool);
  *
  * Every request that det_pool_submit has taken is answered exactly once: through its callback, or through
- * det_pool_wait. Until then its picture (unless copied) and its objects belong to the pool. */
+ * det_pool_wait. Until then its picture (unless copied) and its objects belong to the pool. In a process forked from
+ * the one that made it, every call but det_pool_destroy, which then does nothing, is DET_ERROR_UNSUPPORTED. */
 typedef struct det_pool det_pool;
 
 /** Contexts of one kind. 16 bytes. */
 typedef struct det_pool_device {
     const det_context_options *options; /**< NULL: defaults; max_batch 0 there: the pool's                        */
     int32_t n_contexts;                 /**< 1 to 64; 0: two on CUDA, so that one uploads while the other computes,
-                                             and one on the CPU                                                   */
+                                             and one on the CPU. Several on the CPU share the cores when n_threads
+                                             is 0                                                                 */
     uint32_t reserved;
 } det_pool_device;
 
@@ -361,7 +363,7 @@ typedef struct det_pool_options {
     int32_t max_batch;    /**< most pictures in one run, 1 to 256; 0: as many as each context takes               */
     int32_t max_delay_us; /**< longest that a request waits for others to fill a batch while a context is free;
                                0: not at all. Requests that find no free context are batched in any case          */
-    int32_t capacity;     /**< most requests held at a time, waiting, running and answered but not waited for,
+    int32_t capacity;     /**< most requests held at a time, waiting, running and answered but not collected,
                                1 to 65536; 0: four times what all contexts take in one run, at least 64           */
     int32_t max_objects;  /**< most objects of a picture, whatever requests ask for; 0: the model's default       */
     int32_t max_attempts; /**< runs on failing devices that a request takes part in before it is given up,

@@ -5,6 +5,7 @@
 #include "clock.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------------- answers */
 
@@ -121,6 +122,7 @@ det_status det_pool_build(const det_pool_setup *setup, const det_runner *runners
         drop(setup, runners, n_runners);
         return DET_ERROR_OUT_OF_MEMORY;
     }
+    pool->process = getpid();
     pool->setup = *setup;
     pool->workers = workers;
     pool->leader = pool->first_ending = pool->last_ending = DET_NONE;
@@ -150,6 +152,17 @@ bool det_pool_is_own_thread(const det_pool *pool) {
     return false;
 }
 
+det_status det_pool_check(const det_pool *pool, const char *function) {
+    if (!pool)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s: pool is NULL", function);
+    if (pool->process != getpid())
+        DET_FAIL(
+            DET_ERROR_UNSUPPORTED,
+            "%s: the pool was made by process %ld and not by %ld, which was forked from it; make one after the fork",
+            function, (long)pool->process, (long)getpid());
+    return DET_OK;
+}
+
 void det_pool_enter(det_pool *pool) {
     pthread_mutex_lock(&pool->mutex);
     pool->n_callers++;
@@ -162,8 +175,7 @@ void det_pool_leave(det_pool *pool) {
 }
 
 det_status det_pool_drain(det_pool *pool, int64_t timeout_us) {
-    if (!pool)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_pool_drain: pool is NULL");
+    DET_TRY(det_pool_check(pool, "det_pool_drain"));
     if (det_pool_is_own_thread(pool))
         DET_FAIL(DET_ERROR_BUSY, "det_pool_drain: a callback cannot wait for itself");
     int64_t until_us = det_clock_after(det_clock_us(), timeout_us);
@@ -194,7 +206,7 @@ static void close_queue(det_pool *pool) {
 }
 
 void det_pool_destroy(det_pool *pool) {
-    if (!pool)
+    if (!pool || pool->process != getpid()) /* in a child there are no threads to wait for: its copy is left alone */
         return;
     close_queue(pool);
     for (int i = 0; i < pool->n_workers; i++) {

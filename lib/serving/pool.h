@@ -9,6 +9,8 @@
 #include "queue.h"
 #include "staging.h"
 
+#include <sys/types.h>
+
 enum { DET_MAX_WORKERS = 256, DET_MAX_CAPACITY = 65536 };
 
 /* ------------------------------------------------------------------------------------------------------- runners */
@@ -78,6 +80,7 @@ enum { DET_CLERK_DELIVERIES = 32 };
 
 struct det_pool {
     det_pool_setup setup;
+    pid_t process; /* that made it: its threads are not in a child */
     pthread_mutex_t mutex;
     det_queue queue;
     det_staging staging;
@@ -121,6 +124,9 @@ void det_pool_end_waiting(det_pool *pool, det_status status, const char *message
 void det_pool_wake_leader(det_pool *pool, const det_slot *slot);
 /* Makes an idle worker the leader, when there is none. */
 void det_pool_find_leader(det_pool *pool);
+
+/* Whether this is a pool that this process can use. Before anything else: in a child its mutex may be locked for ever. */
+det_status det_pool_check(const det_pool *pool, const char *function);
 
 /* For the time of a public call: takes the mutex, and gives it back. The pool is not destroyed in between. */
 void det_pool_enter(det_pool *pool);

@@ -128,9 +128,10 @@ static det_status submit(det_pool *pool, const det_image *image, const order *o,
 
 det_status det_pool_submit(det_pool *pool, const det_image *image, const det_request *request, det_answer_fn callback,
                            void *user, uint64_t *ticket) {
-    if (!pool || (!callback && !ticket))
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_pool_submit: %s",
-                 pool ? "neither callback nor ticket: nobody would get the answer" : "pool is NULL");
+    DET_TRY(det_pool_check(pool, "det_pool_submit"));
+    if (!callback && !ticket)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT,
+                 "det_pool_submit: neither callback nor ticket: nobody would get the answer");
     order o;
     DET_TRY(check_request(pool, image, request, &o));
     det_slot *slot = NULL;
@@ -182,8 +183,7 @@ static det_status collect(det_pool *pool, uint64_t ticket, int64_t until_us, det
 }
 
 det_status det_pool_wait(det_pool *pool, uint64_t ticket, int64_t timeout_us, det_answer *answer) {
-    if (!pool)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_pool_wait: pool is NULL");
+    DET_TRY(det_pool_check(pool, "det_pool_wait"));
     if (det_pool_is_own_thread(pool))
         DET_FAIL(DET_ERROR_BUSY, "det_pool_wait: a callback cannot wait; what it waits for may come after it");
     det_answer own = {.struct_size = sizeof own};
@@ -214,8 +214,7 @@ static det_status cancel(det_pool *pool, uint64_t ticket) {
 }
 
 det_status det_pool_cancel(det_pool *pool, uint64_t ticket) {
-    if (!pool)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_pool_cancel: pool is NULL");
+    DET_TRY(det_pool_check(pool, "det_pool_cancel"));
     det_pool_enter(pool);
     det_status status = cancel(pool, ticket);
     det_pool_leave(pool);

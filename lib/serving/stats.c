@@ -36,8 +36,7 @@ void det_pool_count_run(det_pool *pool, det_worker *worker, int n, int64_t run_u
 }
 
 det_status det_pool_get_stats(det_pool *pool, det_pool_stats *stats) {
-    if (!pool)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_pool_get_stats: pool is NULL");
+    DET_TRY(det_pool_check(pool, "det_pool_get_stats"));
     pthread_mutex_lock(&pool->mutex);
     det_pool_stats own = pool->stats;
     own.n_contexts = pool->n_workers;
@@ -54,8 +53,7 @@ det_status det_pool_get_stats(det_pool *pool, det_pool_stats *stats) {
 }
 
 det_status det_pool_get_context_stats(det_pool *pool, int32_t index, det_pool_context_stats *stats) {
-    if (!pool)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_pool_get_context_stats: pool is NULL");
+    DET_TRY(det_pool_check(pool, "det_pool_get_context_stats"));
     DET_TRY(det_check_range(index, 0, pool->n_workers - 1, "index"));
     const det_worker *worker = &pool->workers[index];
     pthread_mutex_lock(&pool->mutex);

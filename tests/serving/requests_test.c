@@ -1,6 +1,9 @@
 /* One pool of simulated devices, seen by its callers: answers, refusals, deadlines, priorities, copies, ends. */
 #include "sim.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 enum { SECOND = 1000000, LONG = 60 * SECOND };
 
 /* A device that stands still until the gate is opened, with one request in it; others then wait in the queue. */
@@ -492,6 +495,32 @@ static void test_destroy_in_flight(void) {
     }
 }
 
+/* A child has the memory of a pool and none of its threads: it is told so, and waits for nothing. */
+static void test_fork(void) {
+    stage s;
+    det_pool_setup setup = sim_setup(4);
+    stage_open(&s, &setup, 4);
+    pid_t child = fork();
+    REQUIRE(child >= 0, "fork");
+    if (child == 0) {
+        uint64_t ticket;
+        bool right = det_pool_submit(s.pool, NULL, NULL, NULL, NULL, &ticket) == DET_ERROR_UNSUPPORTED &&
+                     det_pool_wait(s.pool, s.blocker, -1, NULL) == DET_ERROR_UNSUPPORTED &&
+                     det_pool_cancel(s.pool, s.blocker) == DET_ERROR_UNSUPPORTED &&
+                     det_pool_drain(s.pool, -1) == DET_ERROR_UNSUPPORTED &&
+                     det_pool_get_stats(s.pool, NULL) == DET_ERROR_UNSUPPORTED &&
+                     det_pool_get_context_stats(s.pool, 0, NULL) == DET_ERROR_UNSUPPORTED &&
+                     strstr(det_last_error(), "forked");
+        det_pool_destroy(s.pool);
+        _exit(right ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    pthread_mutex_unlock(&s.gate);
+    CHECK(det_pool_wait(s.pool, s.blocker, LONG, NULL) == DET_OK);
+    stage_close(&s);
+}
+
 int main(void) {
     test_callback();
     test_chain();
@@ -508,5 +537,6 @@ int main(void) {
     test_copies();
     test_drain();
     test_destroy_in_flight();
+    test_fork();
     return check_report("requests");
 }
