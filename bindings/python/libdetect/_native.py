@@ -216,15 +216,9 @@ class Context(_Handle):
         max_candidates: int = 0,
         profile_layers: bool = False,
     ) -> None:
-        options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
-        options.device = _choice(device, _library.DEVICES, "device")
-        options.device_index = device_index
-        options.precision = _choice(precision, _library.PRECISIONS, "precision")
-        options.width, options.height = input_size or (0, 0)
-        options.max_batch = max_batch
-        options.n_threads = n_threads
-        options.max_candidates = max_candidates
-        options.flags = _library.PROFILE_LAYERS if profile_layers else 0
+        options = _context_options(
+            device, device_index, precision, input_size, max_batch, n_threads, max_candidates, profile_layers
+        )
         handle = c_void_p()
         check(lib.det_context_create(model._handle, byref(options), byref(handle)))
         super().__init__(handle, lib.det_context_destroy)
@@ -322,6 +316,28 @@ class Context(_Handle):
             layers = tuple(_layer_time(raw.layers[i]) for i in range(raw.n_layers))
         times = {name: getattr(raw, name) for name in _PROFILE_TIMES}
         return Profile(layers=layers, **times)
+
+
+def _context_options(
+    device: str,
+    device_index: int,
+    precision: str,
+    input_size: Optional[Tuple[int, int]],
+    max_batch: int,
+    n_threads: int,
+    max_candidates: int,
+    profile_layers: bool = False,
+) -> _library.ContextOptions:
+    options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
+    options.device = _choice(device, _library.DEVICES, "device")
+    options.device_index = device_index
+    options.precision = _choice(precision, _library.PRECISIONS, "precision")
+    options.width, options.height = input_size or (0, 0)
+    options.max_batch = max_batch
+    options.n_threads = n_threads
+    options.max_candidates = max_candidates
+    options.flags = _library.PROFILE_LAYERS if profile_layers else 0
+    return options
 
 
 def _layer_time(raw: _library.LayerTime) -> LayerTime:
