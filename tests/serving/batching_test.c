@@ -180,6 +180,7 @@ static void test_full_batch_goes_at_once(void) {
         det_image image = sim_picture(&pixels[i], (uint64_t)i);
         det_request request = sim_request(objects[i]);
         tickets[i] = sim_submit(pool, &image, &request);
+        sim_sleep(2000); /* the context has looked, and sleeps again */
     }
     for (int i = 0; i < 8; i++)
         CHECK(det_pool_wait(pool, tickets[i], LONG / 2, NULL) == DET_OK);

@@ -187,6 +187,13 @@ static void test_short_of_memory(void) {
     CHECK(submit_all(pool, 10) == 10 && det_pool_drain(pool, LONG) == DET_OK);
     CHECK(count_right(10, DET_OK) == 10 && sim_stats(pool).n_in_service == 1 && sim_stats(pool).n_retried == 2);
     det_pool_destroy(pool);
+    sim once = {.fails_with = DET_ERROR_OUT_OF_MEMORY, .fails_at = 1, .n_failures = 1};
+    pool = sim_pool(&setup, &once, 1, 4);
+    CHECK(submit(pool, 0) == DET_OK); /* alone: its second try does not wait for others */
+    for (int i = 0; i < 20000 && sim_stats(pool).n_succeeded < 1; i++)
+        sim_sleep(1000);
+    CHECK(sim_stats(pool).n_succeeded == 1 && sim_stats(pool).n_retried == 1);
+    det_pool_destroy(pool);
     sim worse = {.fails_with = DET_ERROR_OUT_OF_MEMORY, .fails_at = 3, .n_failures = 3};
     pool = sim_pool(&setup, &worse, 1, 1);
     CHECK(submit_all(pool, 10) == 10 && det_pool_drain(pool, LONG) == DET_OK);

@@ -1,6 +1,7 @@
 /* One pool of simulated devices, seen by its callers: answers, refusals, deadlines, priorities, copies, ends. */
 #include "sim.h"
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -445,7 +446,7 @@ static void test_copies(void) {
 static void test_drain(void) {
     stage s;
     det_pool_setup setup = sim_setup(8);
-    setup.max_delay_us = LONG;
+    setup.max_delay_us = 10 * LONG;
     s = (stage){.gate = PTHREAD_MUTEX_INITIALIZER};
     s.pool = sim_pool(&setup, &s.device, 1, 4);
     det_object objects[2][SIM_OBJECTS];
@@ -466,6 +467,58 @@ static void test_drain(void) {
     pthread_mutex_unlock(&s.gate);
     CHECK(det_pool_drain(s.pool, -1) == DET_OK);
     stage_close(&s);
+}
+
+typedef struct copier {
+    det_pool *pool;
+    det_image image;
+    det_request request;
+    det_status status;
+} copier;
+
+static void *copy_large(void *argument) {
+    copier *c = argument;
+    uint64_t ticket;
+    c->status = det_pool_submit(c->pool, &c->image, &c->request, NULL, NULL, &ticket);
+    return NULL;
+}
+
+static void free_staging(void *user, void *memory) {
+    (void)user;
+    free(memory);
+}
+
+/* A picture that is still being copied when the pool closes is not taken: what is drained stays so. */
+static void test_drain_under_a_copy(void) {
+    enum { SIDE = 8192, TRIES = 100 };
+    static det_object objects[SIM_OBJECTS];
+    uint8_t *pixels = calloc(SIDE, SIDE);
+    int n_refused = 0;
+    for (int i = 0; i < TRIES && !n_refused; i++) {
+        sim device = {0};
+        det_pool_setup setup = sim_setup(4);
+        setup.staging_bytes = (size_t)SIDE * SIDE;
+        setup.staging = malloc(setup.staging_bytes);
+        setup.release_staging = free_staging;
+        copier c = {.pool = sim_pool(&setup, &device, 1, 1), .request = sim_request(objects)};
+        c.image =
+            (det_image){.planes = {pixels}, .strides = {SIDE}, .width = SIDE, .height = SIDE, .format = DET_GRAY8};
+        c.request.pixels = DET_PIXELS_COPIED;
+        pthread_t thread;
+        REQUIRE(pthread_create(&thread, NULL, copy_large, &c) == 0, "thread");
+        while (!sim_stats(c.pool).n_held)
+            sched_yield();
+        bool early = sim_stats(c.pool).n_submitted == 0 && det_pool_drain(c.pool, 0) == DET_OK;
+        int64_t n_taken = sim_stats(c.pool).n_submitted; /* before it closed */
+        pthread_join(thread, NULL);
+        if (early && n_taken == 0) {
+            CHECK(c.status == DET_ERROR_CLOSED && sim_stats(c.pool).n_held == 0);
+            n_refused++;
+        }
+        det_pool_destroy(c.pool);
+    }
+    free(pixels);
+    CHECK_MSG(n_refused, "%d copies were all faster than a call", TRIES);
 }
 
 /* With everything there is: one that runs, some that wait, with callbacks and without, copied pictures. */
@@ -536,6 +589,7 @@ int main(void) {
     test_rooms();
     test_copies();
     test_drain();
+    test_drain_under_a_copy();
     test_destroy_in_flight();
     test_fork();
     return check_report("requests");
