@@ -31,6 +31,16 @@ const char *det_status_name(det_status status) {
         return "DET_ERROR_BUSY";
     case DET_ERROR_INTERNAL:
         return "DET_ERROR_INTERNAL";
+    case DET_ERROR_QUEUE_FULL:
+        return "DET_ERROR_QUEUE_FULL";
+    case DET_ERROR_TIMEOUT:
+        return "DET_ERROR_TIMEOUT";
+    case DET_ERROR_DEADLINE:
+        return "DET_ERROR_DEADLINE";
+    case DET_ERROR_CANCELLED:
+        return "DET_ERROR_CANCELLED";
+    case DET_ERROR_CLOSED:
+        return "DET_ERROR_CLOSED";
     default:
         return "unknown status";
     }

@@ -26,28 +26,44 @@ if TYPE_CHECKING:
         Profile,
         version,
     )
+    from ._library import ClosedError, DeadlineError, QueueFullError
+    from .pool import Answer, Pool, PoolContextStats, PoolDevice, PoolStats, Request
 
 __version__ = "0.1.0"
 __all__ = [
     "CUT_CANDIDATES",
     "CUT_OBJECTS",
     "OBJECT_DTYPE",
+    "Answer",
+    "ClosedError",
     "Context",
     "ContextInfo",
+    "DeadlineError",
     "Error",
     "LayerTime",
     "Model",
     "ModelInfo",
+    "Pool",
+    "PoolContextStats",
+    "PoolDevice",
+    "PoolStats",
     "Profile",
+    "QueueFullError",
+    "Request",
     "version",
 ]
+#: Names that are not _native's.
+_ELSEWHERE = {
+    **dict.fromkeys(("Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"), "pool"),
+    **dict.fromkeys(("ClosedError", "DeadlineError", "QueueFullError"), "_library"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from . import _native
+        import importlib
 
-        return getattr(_native, name)
+        return getattr(importlib.import_module(f".{_ELSEWHERE.get(name, '_native')}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

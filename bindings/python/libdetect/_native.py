@@ -220,19 +220,10 @@ class Context(_Handle):
         tune: bool = False,
         max_image_bytes: int = 0,
     ) -> None:
-        options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
-        kind, _, which = device.partition(":")
-        options.device = _choice(kind, _library.DEVICES, "device")
-        options.device_index = int(which) if which.isdigit() else device_index
-        if which and not which.isdigit():
-            options.device_uuid = which.encode()
-        options.precision = _choice(precision, _library.PRECISIONS, "precision")
-        options.width, options.height = input_size or (0, 0)
-        options.max_batch = max_batch
-        options.n_threads = n_threads
-        options.max_candidates = max_candidates
-        options.flags = (_library.PROFILE_LAYERS if profile_layers else 0) | (_library.TUNE if tune else 0)
-        options.max_image_bytes = max_image_bytes
+        options = _context_options(
+            device, device_index, precision, input_size, max_batch, n_threads, max_candidates, profile_layers, tune,
+            max_image_bytes,
+        )
         handle = c_void_p()
         check(lib.det_context_create(model._handle, byref(options), byref(handle)))
         super().__init__(handle, lib.det_context_destroy)
@@ -330,6 +321,34 @@ class Context(_Handle):
             layers = tuple(_layer_time(raw.layers[i]) for i in range(raw.n_layers))
         times = {name: getattr(raw, name) for name in _PROFILE_TIMES}
         return Profile(layers=layers, **times)
+
+
+def _context_options(
+    device: str,
+    device_index: int,
+    precision: str,
+    input_size: Optional[Tuple[int, int]],
+    max_batch: int,
+    n_threads: int,
+    max_candidates: int,
+    profile_layers: bool = False,
+    tune: bool = False,
+    max_image_bytes: int = 0,
+) -> _library.ContextOptions:
+    options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
+    kind, _, which = device.partition(":")
+    options.device = _choice(kind, _library.DEVICES, "device")
+    options.device_index = int(which) if which.isdigit() else device_index
+    if which and not which.isdigit():
+        options.device_uuid = which.encode()
+    options.precision = _choice(precision, _library.PRECISIONS, "precision")
+    options.width, options.height = input_size or (0, 0)
+    options.max_batch = max_batch
+    options.n_threads = n_threads
+    options.max_candidates = max_candidates
+    options.flags = (_library.PROFILE_LAYERS if profile_layers else 0) | (_library.TUNE if tune else 0)
+    options.max_image_bytes = max_image_bytes
+    return options
 
 
 def _layer_time(raw: _library.LayerTime) -> LayerTime:
