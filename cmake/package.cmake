@@ -1,0 +1,25 @@
+# `cpack` in the build folder: a .deb for those who run programs, one for those who build them.
+set(CPACK_PACKAGE_NAME libdetect)
+set(CPACK_PACKAGE_VENDOR libdetect)
+set(CPACK_PACKAGE_CONTACT "The libdetect developers <libdetect@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "face and object detection")
+set(CPACK_GENERATOR DEB TGZ)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_COMPONENTS_ALL runtime dev)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
+
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME libdetect0)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_COMPONENT_RUNTIME_DESCRIPTION
+  "Finds faces and objects in pictures\n The shared library, and detect, the command-line tool.")
+set(CPACK_DEBIAN_DEV_PACKAGE_NAME libdetect-dev)
+set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libdetect0 (= ${PROJECT_VERSION}), libdnnl-dev")
+set(CPACK_COMPONENT_DEV_DESCRIPTION
+  "Finds faces and objects in pictures, files to build with\n Header, static library, CMake package and pkg-config file.")
+include(CPack)
