@@ -1,4 +1,5 @@
-# What `cmake --install` puts where. Components: runtime (library, tool, manual), dev (what a program is built with).
+# What `cmake --install` puts where. Components: runtime (the library), tools (the programs, their manual,
+# completion), dev (what other programs are built with).
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/libdetect)
 
@@ -26,13 +27,13 @@ foreach(name ${pkgconfig_files})
   install(FILES ${CMAKE_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
 endforeach()
 
-install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
 if(DET_BUILD_EXAMPLES)
-  install(DIRECTORY packaging/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
-  install(FILES packaging/completion/detect.bash RENAME detect COMPONENT runtime
+  install(DIRECTORY packaging/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT tools)
+  install(FILES packaging/completion/detect.bash RENAME detect COMPONENT tools
     DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-  install(FILES packaging/completion/_detect COMPONENT runtime
+  install(FILES packaging/completion/_detect COMPONENT tools
     DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
-  install(FILES packaging/completion/detect.fish COMPONENT runtime
+  install(FILES packaging/completion/detect.fish COMPONENT tools
     DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()
