@@ -10,7 +10,7 @@ foreach(component ${CPACK_COMPONENTS_ALL})
   set(package ${CPACK_DEBIAN_${upper}_PACKAGE_NAME})
   set(root ${CPACK_TEMPORARY_DIRECTORY}/${component}/usr)
   file(WRITE ${root}/share/doc/${package}/copyright
-    "Copyright: the libdetect developers\n\nLicensed under the Apache License, version 2.0: /usr/share/common-licenses/Apache-2.0.\n")
+    "Copyright 2026 The libdetect developers\n\nLicensed under the Apache License, version 2.0: /usr/share/common-licenses/Apache-2.0.\n")
   file(WRITE ${root}/share/doc/${package}/changelog
     "libdetect (${CPACK_PACKAGE_VERSION}) unstable; urgency=medium\n\n  * See CHANGELOG.md of the source.\n\n"
     " -- ${CPACK_PACKAGE_CONTACT}  ${date}\n")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ._native import (
         CUT_CANDIDATES,
         CUT_OBJECTS,
+        LOG_DEBUG,
+        LOG_ERROR,
+        LOG_INFO,
+        LOG_WARNING,
         OBJECT_DTYPE,
         Context,
         ContextInfo,
@@ -24,13 +28,20 @@ if TYPE_CHECKING:
         Model,
         ModelInfo,
         Profile,
+        build_info,
+        set_log,
         version,
     )
+    from .drawing import draw
 
 __version__ = "0.1.0"
 __all__ = [
     "CUT_CANDIDATES",
     "CUT_OBJECTS",
+    "LOG_DEBUG",
+    "LOG_ERROR",
+    "LOG_INFO",
+    "LOG_WARNING",
     "OBJECT_DTYPE",
     "Context",
     "ContextInfo",
@@ -39,11 +50,18 @@ __all__ = [
     "Model",
     "ModelInfo",
     "Profile",
+    "build_info",
+    "draw",
+    "set_log",
     "version",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "draw":
+        from . import drawing
+
+        return drawing.draw
     if name in __all__:
         from . import _native
 
