@@ -1,6 +1,9 @@
 # What det_build_info() says, and flags that make the same source give the same bytes wherever it lies.
 set(DET_REVISION "" CACHE STRING "The source's revision; empty: what git says when CMake runs")
 set(revision "${DET_REVISION}")
+if(NOT revision AND EXISTS ${PROJECT_SOURCE_DIR}/REVISION) # of a source distribution
+  file(STRINGS ${PROJECT_SOURCE_DIR}/REVISION revision LIMIT_COUNT 1)
+endif()
 if(NOT revision)
   find_package(Git QUIET)
   if(GIT_FOUND AND EXISTS ${PROJECT_SOURCE_DIR}/.git)

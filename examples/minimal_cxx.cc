@@ -19,12 +19,16 @@ void check(det_status status) {
 }
 
 struct Release {
-    void operator()(det_model *model) const { det_model_close(model); }
-    void operator()(det_context *context) const { det_context_destroy(context); }
+    void operator()(det_model *model) const {
+        det_model_close(model);
+    }
+    void operator()(det_context *context) const {
+        det_context_destroy(context);
+    }
 };
 
 class Detector {
-public:
+  public:
     explicit Detector(const char *path) {
         det_model *model;
         check(det_model_open(path, &model));
@@ -47,7 +51,7 @@ public:
         return objects;
     }
 
-private:
+  private:
     std::unique_ptr<det_model, Release> model_;
     std::unique_ptr<det_context, Release> context_;
 };
@@ -83,8 +87,7 @@ int main(int argc, char **argv) {
         for (const det_object &object : Detector(argv[1]).detect(picture))
             std::printf("class %d  score %.3f  box %.1f %.1f %.1f %.1f\n", static_cast<int>(object.class_id),
                         static_cast<double>(object.score), static_cast<double>(object.x1),
-                        static_cast<double>(object.y1), static_cast<double>(object.x2),
-                        static_cast<double>(object.y2));
+                        static_cast<double>(object.y1), static_cast<double>(object.x2), static_cast<double>(object.y2));
     } catch (const std::exception &error) {
         std::fprintf(stderr, "minimal_cxx: %s\n", error.what());
         return 1;

@@ -3,8 +3,8 @@
 
 #include <oneapi/dnnl/dnnl_version.h>
 
-#define TEXT_OF(token) #token
-#define TEXT(macro) TEXT_OF(macro)
+#define TEXT_OF(token)               #token
+#define TEXT(macro)                  TEXT_OF(macro)
 #define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
 
 const char *det_version(void) {
@@ -12,7 +12,8 @@ const char *det_version(void) {
 }
 
 const char *det_build_info(void) {
-    return "libdetect " VERSION(DET_VERSION_MAJOR, DET_VERSION_MINOR, DET_VERSION_PATCH) " (" DET_REVISION
-           "), " DET_PROCESSOR ", " DET_COMPILER ", oneDNN " VERSION(DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR,
-                                                                      DNNL_VERSION_PATCH) ", " DET_CUDA;
+    return "libdetect " VERSION(DET_VERSION_MAJOR, DET_VERSION_MINOR,
+                                DET_VERSION_PATCH) " (" DET_REVISION "), " DET_PROCESSOR ", " DET_COMPILER
+                                                   ", oneDNN " VERSION(DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR,
+                                                                       DNNL_VERSION_PATCH) ", " DET_CUDA;
 }

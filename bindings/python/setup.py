@@ -18,7 +18,7 @@ from setuptools.command.sdist import sdist
 HERE = Path(__file__).resolve().parent
 CARRIED = HERE / "native"
 SOURCE = CARRIED if CARRIED.exists() else HERE.parent.parent
-PARTS = ("CMakeLists.txt", "CHANGELOG.md", "LICENSE", "README.md", "cmake", "include", "lib", "kernels", "models")
+PARTS = ("CMakeLists.txt", "CHANGELOG.md", "LICENSE", "README.md", "REVISION", "cmake", "include", "lib", "kernels", "models")
 
 
 class BuildWithLibrary(build_py):
@@ -50,6 +50,10 @@ class CarrySources(sdist):
             elif source.exists():
                 target.parent.mkdir(exist_ok=True)
                 shutil.copy(source, target)
+        if not CARRIED.exists():
+            git = ["git", "-C", SOURCE, "describe", "--always", "--dirty", "--tags"]
+            revision = subprocess.run(git, stdout=subprocess.PIPE, text=True).stdout.strip()
+            (Path(base_dir) / "native" / "REVISION").write_text((revision or "no revision") + "\n")
 
 
 class AnyPython(bdist_wheel):
