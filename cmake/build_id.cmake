@@ -28,3 +28,4 @@ foreach(option debug macro)
   add_compile_options($<$<CONFIG:Release>:-f${option}-prefix-map=${PROJECT_BINARY_DIR}=build>
     $<$<CONFIG:Release>:-f${option}-prefix-map=${PROJECT_SOURCE_DIR}=.>)
 endforeach()
+set(CMAKE_BUILD_RPATH_USE_ORIGIN ON) # programs of the build folder find its library without naming the folder
