@@ -9,7 +9,7 @@
 enum { BEYOND = 24, LARGEST = 4096 };
 
 /* The sizes of each release, by struct: the last entry is today's. Never shorten a row. */
-static const size_t allocator_sizes[] = {32, 0}, options_sizes[] = {48, 0}, thresholds_sizes[] = {48, 0},
+static const size_t allocator_sizes[] = {32, 0}, options_sizes[] = {64, 0}, thresholds_sizes[] = {48, 0},
                     output_sizes[] = {40, 0}, model_info_sizes[] = {112, 0}, context_info_sizes[] = {80, 0},
                     profile_sizes[] = {48, 0};
 

@@ -88,7 +88,8 @@ def _read_with_pillow(data: bytes, max_side: int, max_bytes: int) -> "np.ndarray
         raise PictureError("PNG and JPEG are read by Pillow: pip install Pillow") from None
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            _check_size(*picture.size, max_side, max_bytes)
+            width, height = picture.size
+            _check_size(width, height, max_side, max_bytes)
             if picture.mode in ("I", "I;16"):  # 16 bits of grey, which convert would cut off
                 wide = np.asarray(picture).astype(np.int64)
                 grey = ((wide * 255 + 32895) >> 16).astype(np.uint8)
