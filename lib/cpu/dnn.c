@@ -215,6 +215,7 @@ struct det_dnn_conv {
     const char *impl;
     size_t scratch_bytes;
     int residual_argument;
+    size_t residual_bytes; /* copied into y before a run, for oneDNN to add it there; 0: nothing is copied */
     int n_threads;
     conv_arguments *arguments; /* [n_threads] */
 };
@@ -302,6 +303,20 @@ static det_status choose(det_dnn_conv *conv, const det_dnn_conv_shape *s, md m[N
     return status;
 }
 
+/* oneDNN 2.6 adds what is elsewhere wrongly in its convolution by matrix products, the one that it has for 64-bit ARM:
+ * there the residual is copied into the output first. */
+static det_status choose_that_adds(det_dnn_conv *conv, const det_dnn_conv_shape *s, md m[N_MDS]) {
+    DET_TRY(choose(conv, s, m));
+    if (!s->has_residual || s->residual_in_place || strncmp(conv->impl, "gemm", 4) != 0)
+        return DET_OK;
+    det_dnn_conv_shape in_place = *s;
+    in_place.residual_in_place = true;
+    dnnl_primitive_desc_destroy(conv->description);
+    conv->description = NULL;
+    conv->residual_bytes = sizeof(float) * (size_t)s->h_out * (size_t)s->w_out * (size_t)s->c_out;
+    return choose(conv, &in_place, m);
+}
+
 static md_view query(const det_dnn_conv *conv, dnnl_query_t what, int index) {
     return dnnl_primitive_desc_query_md(conv->description, what, index);
 }
@@ -339,7 +354,7 @@ static det_status make_arguments(det_dnn_conv *conv, const det_dnn_conv_shape *s
         if (s->has_bias)
             DNN_TRY(
                 dnnl_memory_create(&m[BIAS], query(conv, dnnl_query_weights_md, 1), engine, (float *)(uintptr_t)bias));
-        if (s->has_residual && !s->residual_in_place)
+        if (s->has_residual && !s->residual_in_place && conv->residual_bytes == 0)
             DNN_TRY(dnnl_memory_create(&m[RESIDUAL], dst, engine, DNNL_MEMORY_NONE));
     }
     conv->residual_argument = DNNL_ARG_ATTR_MULTIPLE_POST_OP(s->act != DET_ACT_NONE ? 1 : 0) | DNNL_ARG_SRC_1;
@@ -360,7 +375,7 @@ static det_status create(void *argument) {
     md m[N_MDS] = {0};
     det_status status = make_descriptions(s, m);
     if (status == DET_OK)
-        status = choose(conv, s, m);
+        status = choose_that_adds(conv, s, m);
     for (int i = 0; i < N_MDS; i++)
         md_destroy(&m[i]);
     DET_TRY(status);
@@ -443,6 +458,8 @@ static det_status run(void *argument) {
 
 det_status det_dnn_conv_run(det_dnn_conv *conv, int thread, const float *x, const float *residual, float *y,
                             void *scratch) {
+    if (conv->residual_bytes > 0)
+        memcpy(y, residual, conv->residual_bytes);
     run_call call = {
         conv, conv->arguments[thread].memory, {[SRC] = x, [DST] = y, [RESIDUAL] = residual, [SCRATCH] = scratch}};
     return det_guard(run, &call);
