@@ -1,5 +1,5 @@
-/* Every public function: check, then call one internal function. (Status, log and allocator: status.c; det_pool:
- * serving/.) */
+/* Every public function: check, then call one internal function. (Status, log and allocator: status.c; versions:
+ * build_id.c; det_pool: serving/.) */
 #include "api.h"
 #include "context.h"
 #include "file.h"
@@ -7,15 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION_TEXT(x)       #x
-#define VERSION_JOIN(a, b, c) VERSION_TEXT(a) "." VERSION_TEXT(b) "." VERSION_TEXT(c)
-
 enum { MAX_PICTURE_SIDE = 16384 };
 #define MAX_IMAGE_BYTES (4LL * MAX_PICTURE_SIDE * MAX_PICTURE_SIDE)
-
-const char *det_version(void) {
-    return VERSION_JOIN(DET_VERSION_MAJOR, DET_VERSION_MINOR, DET_VERSION_PATCH);
-}
 
 /* ----------------------------------------------------------------------------------------- structs that may grow */
 

@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
     if (given.help)
         print_help();
     else if (given.version)
-        printf("detect %s\n", det_version());
+        printf("detect %s\n%s\n", det_version(), det_build_info());
     else if (given.command == COMMAND_MODELS)
         outcome = command_models();
     else if (given.command == COMMAND_INFO)

@@ -81,6 +81,10 @@ DET_API const char *det_last_error(void);
 /** The library's version, such as "0.1.0". */
 DET_API const char *det_version(void);
 
+/** One line for a bug report: version, source revision, processor, compiler, oneDNN and CUDA that the library was built
+ *  with, such as "libdetect 0.1.0 (v0.1.0-3-g1234567), x86_64, GNU 12.2.0, oneDNN 2.6.3, no CUDA". Never NULL. */
+DET_API const char *det_build_info(void);
+
 enum { DET_LOG_ERROR = 0, DET_LOG_WARNING = 1, DET_LOG_INFO = 2, DET_LOG_DEBUG = 3 };
 
 /** Receives one line of log, without a newline. May be called from any thread that is inside a libdetect call. */

@@ -231,6 +231,7 @@ struct det_dnn_conv {
     const char *impl;
     size_t scratch_bytes;
     int residual_argument;
+    size_t residual_bytes; /* copied into y before a run, for oneDNN to add it there; 0: nothing is copied */
     int n_threads;
     conv_arguments *arguments; /* [n_threads] */
 };
@@ -307,6 +308,24 @@ static det_status choose(det_dnn_conv *conv, const det_dnn_conv_shape *s, tempor
     return describe(conv, s, t->descriptions, t->attributes);
 }
 
+/* oneDNN 2.6 adds what is elsewhere wrongly in its convolution by matrix products, the one that it has for 64-bit ARM:
+ * there the residual is copied into the output first. */
+static det_status choose_that_adds(det_dnn_conv *conv, const det_dnn_conv_shape *s, temporaries *t) {
+    DET_TRY(choose(conv, s, t));
+    if (!s->has_residual || s->residual_in_place || strncmp(conv->impl, "gemm", 4) != 0)
+        return DET_OK;
+    det_dnn_conv_shape in_place = *s;
+    in_place.residual_in_place = true;
+    dnnl_primitive_desc_destroy(conv->description);
+    conv->description = NULL;
+    conv->residual_bytes = sizeof(float) * (size_t)s->h_out * (size_t)s->w_out * (size_t)s->c_out;
+    dnnl_primitive_attr_destroy(t->attributes);
+    dnnl_post_ops_destroy(t->ops);
+    t->attributes = NULL;
+    t->ops = NULL;
+    return choose(conv, &in_place, t);
+}
+
 static md_view query(const det_dnn_conv *conv, dnnl_query_t what, int index) {
     return dnnl_primitive_desc_query_md(conv->description, what, index);
 }
@@ -341,7 +360,7 @@ static det_status make_arguments(det_dnn_conv *conv, const det_dnn_conv_shape *s
         if (s->has_bias)
             DNN_TRY(
                 dnnl_memory_create(&m[BIAS], query(conv, dnnl_query_weights_md, 1), engine, (float *)(uintptr_t)bias));
-        if (s->has_residual && !s->residual_in_place)
+        if (s->has_residual && !s->residual_in_place && conv->residual_bytes == 0)
             DNN_TRY(dnnl_memory_create(&m[RESIDUAL], dst, engine, DNNL_MEMORY_NONE));
     }
     conv->residual_argument = DNNL_ARG_ATTR_MULTIPLE_POST_OP(s->act != DET_ACT_NONE ? 1 : 0) | DNNL_ARG_SRC_1;
@@ -362,7 +381,7 @@ static det_status create(void *argument) {
     det_dnn_conv *conv = call->conv;
     temporaries *t = &call->temporaries;
     DET_TRY(make_descriptions(s, t->descriptions));
-    DET_TRY(choose(conv, s, t));
+    DET_TRY(choose_that_adds(conv, s, t));
     DNN_TRY(create_primitive(&conv->primitive, conv->description));
     DET_TRY(get_weights(conv, t, s, call->weights, call->packed));
     return make_arguments(conv, s, call->bias);
@@ -442,6 +461,8 @@ static det_status run(void *argument) {
 
 det_status det_dnn_conv_run(det_dnn_conv *conv, int thread, const float *x, const float *residual, float *y,
                             void *scratch) {
+    if (conv->residual_bytes > 0)
+        memcpy(y, residual, conv->residual_bytes);
     run_call call = {
         conv, conv->arguments[thread].memory, {[SRC] = x, [DST] = y, [RESIDUAL] = residual, [SCRATCH] = scratch}};
     return det_guard(run, &call);

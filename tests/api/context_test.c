@@ -330,6 +330,7 @@ int main(void) {
     char version[32];
     snprintf(version, sizeof version, "%d.%d.%d", DET_VERSION_MAJOR, DET_VERSION_MINOR, DET_VERSION_PATCH);
     CHECK(!strcmp(det_version(), version));
+    CHECK_MSG(strstr(det_build_info(), version) && strstr(det_build_info(), "oneDNN "), "%s", det_build_info());
     det_model *model = open_made("yolov8-tiny");
     det_context_options options = cpu_options(1, 1);
     det_context *context = create(model, &options);

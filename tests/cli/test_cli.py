@@ -116,7 +116,7 @@ class WithoutModel(CliTest):
             self.expect(done, DONE, lines=0)
             self.assertTrue(done.stdout.startswith("usage: detect "))
             self.assertTrue(all(len(line) <= 110 for line in done.stdout.splitlines()))
-        self.assertRegex(call("--version").stdout, r"^detect \d+\.\d+\.\d+\n$")
+        self.assertRegex(call("--version").stdout, r"^detect (\d+\.\d+\.\d+)\nlibdetect \1 \(.+\), .+, oneDNN \d.+, .*CUDA.*\n$")
 
     def test_help_names_every_option(self):
         text = call("--help").stdout

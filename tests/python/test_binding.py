@@ -17,7 +17,7 @@ from libdetect.checkpoint import Checkpoint
 
 try:
     import libdetect
-    from libdetect import _library, _native
+    from libdetect import _library, pictures
 
     MISSING = ""
 except ImportError as error:
@@ -121,10 +121,10 @@ class Binding(unittest.TestCase):
 
     def test_rows_apart_are_not_copied(self) -> None:
         wide = np.zeros((50, 90, 3), np.uint8)
-        image, kept = _native._prepare(wide[:, 11:81], "rgb")
+        ((image, kept),), _ = pictures.prepare_all(wide[:, 11:81], "rgb", "cpu")
         self.assertTrue(np.shares_memory(kept, wide))
         self.assertEqual((image.planes[0], image.strides[0]), (wide.ctypes.data + 33, 270))
-        _, kept = _native._prepare(wide[:, ::2], "rgb")
+        ((_, kept),), _ = pictures.prepare_all(wide[:, ::2], "rgb", "cpu")
         self.assertFalse(np.shares_memory(kept, wide))
 
     def test_formats(self) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ._native import (
         CUT_CANDIDATES,
         CUT_OBJECTS,
+        LOG_DEBUG,
+        LOG_ERROR,
+        LOG_INFO,
+        LOG_WARNING,
         OBJECT_DTYPE,
         Context,
         ContextInfo,
@@ -24,15 +28,22 @@ if TYPE_CHECKING:
         Model,
         ModelInfo,
         Profile,
+        build_info,
+        set_log,
         version,
     )
     from ._library import ClosedError, DeadlineError, QueueFullError
     from .pool import Answer, Pool, PoolContextStats, PoolDevice, PoolStats, Request
+    from .drawing import draw
 
 __version__ = "0.1.0"
 __all__ = [
     "CUT_CANDIDATES",
     "CUT_OBJECTS",
+    "LOG_DEBUG",
+    "LOG_ERROR",
+    "LOG_INFO",
+    "LOG_WARNING",
     "OBJECT_DTYPE",
     "Answer",
     "ClosedError",
@@ -50,6 +61,9 @@ __all__ = [
     "Profile",
     "QueueFullError",
     "Request",
+    "build_info",
+    "draw",
+    "set_log",
     "version",
 ]
 #: Names that are not _native's.
@@ -60,6 +74,10 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "draw":
+        from . import drawing
+
+        return drawing.draw
     if name in __all__:
         import importlib
 

@@ -37,6 +37,7 @@ RESIZE = ("stretch", "letterbox-top", "letterbox-centre")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 RGB8, BGR8, RGBA8, GRAY8 = range(4)
+MEMORY_HOST, MEMORY_DEVICE = range(2)
 PROFILE_LAYERS = 1
 TUNE = 2
 
@@ -264,11 +265,16 @@ class PoolContextStats(Structure):
 #: det_answer_fn; the user pointer arrives as a number.
 ANSWER_FUNCTION = ctypes.CFUNCTYPE(None, c_size_t, POINTER(Answer))
 
+#: det_log_fn
+LOG_FUNCTION = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, c_char_p)
+
 # function: (result, arguments)
 _FUNCTIONS = {
     "det_status_name": (c_char_p, [c_int32]),
     "det_last_error": (c_char_p, []),
     "det_version": (c_char_p, []),
+    "det_build_info": (c_char_p, []),
+    "det_set_log": (None, [c_void_p, ctypes.c_int, c_void_p]),
     "det_model_open": (c_int32, [c_char_p, POINTER(c_void_p)]),
     "det_model_open_memory": (c_int32, [c_void_p, c_size_t, POINTER(c_void_p)]),
     "det_model_get_info": (c_int32, [c_void_p, POINTER(ModelInfo)]),
@@ -298,11 +304,14 @@ _FUNCTIONS = {
 
 
 class Error(Exception):
-    """A libdetect call failed. `status` is its det_status, a negative number that never changes its meaning."""
+    """A libdetect call failed. `status` is its det_status, a negative number that never changes its meaning, `message`
+    the line that says what went wrong."""
+
+    INVALID_ARGUMENT, OUT_OF_MEMORY, IO, BAD_MODEL, UNSUPPORTED, NO_DEVICE, DEVICE, BUSY, INTERNAL = range(-1, -10, -1)
 
     def __init__(self, status: int, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
-        self.status = status
+        self.status, self.message = status, message
 
 
 class QueueFullError(Error):
