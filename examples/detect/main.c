@@ -3,12 +3,15 @@
 
 #include "commands.h"
 #include "output.h"
+#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
+
+const char program_name[] = "detect";
 
 /* A program may be started with standard streams closed. Their numbers would go to the next files opened, and results
  * end up in a picture. What takes their place can only be used in the wrong direction, so that using them fails. */
