@@ -74,6 +74,7 @@ typedef struct closed {
     caller *queue;        /* a ring */
     int head, n_queued;
     int n_answered;
+    size_t n_counted;
     int64_t n_taken;
     double start;
     bool measuring, stopping;
@@ -97,9 +98,13 @@ static bool take(closed *c, caller *next, request *r, int64_t *number) {
 static void count(closed *c, const request *r) {
     const closed_plan *plan = c->plan;
     if (c->measuring) {
-        append(c->log, *r);
+        if (plan->keep != NULL)
+            plan->keep(plan->keep_data, c->log, r);
+        else
+            append(c->log, *r);
+        c->n_counted++;
         c->log->end = r->ended;
-        c->stopping = c->log->n >= plan->least && r->ended >= c->log->begin + plan->measure_s;
+        c->stopping = c->n_counted >= plan->least && r->ended >= c->log->begin + plan->measure_s;
     } else if (c->n_answered == plan->n_callers && r->ended >= c->start + plan->warm_up_s) {
         c->measuring = true;
         c->log->begin = r->ended;

@@ -45,6 +45,10 @@ typedef struct closed_plan {
     double warm_up_s; /* at least; and until every caller has had its first answer, which came to an empty queue */
     double measure_s; /* at least */
     size_t least;     /* requests, at least */
+    /* Takes the requests in place of the log, which then stays empty but for its period, so that a load of days takes no
+     * memory. Called for one request at a time. Or NULL. */
+    void (*keep)(void *data, const request_log *log, const request *r);
+    void *keep_data;
 } closed_plan;
 
 /* Runs min(n_workers, n_callers) threads. Only requests that end in the measured period are logged. */

@@ -67,6 +67,8 @@ bool measure_turns(timebase *time, const target *what, const turns_plan *plan, m
             if (ms < 0)
                 return false;
             samples_add(&m->latency_ms, ms);
+            if (plan->counted != NULL && !plan->counted(plan->counted_data))
+                return false;
             elapsed = timebase_now(time) - begin;
         } while (m->latency_ms.n - first < (size_t)plan->least || elapsed < plan->seconds);
         end_repeat(m, first, (double)plan->batch * (double)(m->latency_ms.n - first), elapsed);

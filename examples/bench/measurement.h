@@ -34,6 +34,9 @@ typedef struct turns_plan {
     int least;      /* requests of a repeat, at least */
     double warm_up_s;
     int batch; /* pictures of a request */
+    /* Called after each request that counts, outside its time; or NULL. False ends the measurement. */
+    bool (*counted)(void *data);
+    void *counted_data;
 } turns_plan;
 
 /* Warms up, then measures every repeat, with a request that does not count before each. False: a request failed, or

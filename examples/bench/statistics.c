@@ -113,6 +113,47 @@ double statistics_spread(const double *values, size_t n) {
     return n > 1 && median > 0 ? (statistics_max(values, n) - statistics_min(values, n)) / median : 0;
 }
 
+/* ------------------------------------------------------------------------------------------------------- buckets */
+
+static const double LEAST_BUCKET = 1e-3, BUCKET_RATIO = 1.005;
+
+void buckets_add(buckets *b, double value) {
+    double place = value > LEAST_BUCKET ? log(value / LEAST_BUCKET) / log(BUCKET_RATIO) : 0;
+    b->counts[place < BUCKETS - 1 ? (int)place : BUCKETS - 1]++;
+    b->min = b->n == 0 || value < b->min ? value : b->min;
+    b->max = b->n == 0 || value > b->max ? value : b->max;
+    double distance = value - b->mean;
+    b->mean += distance / (double)++b->n;
+    b->squares += distance * (value - b->mean);
+}
+
+void buckets_join(buckets *b, const buckets *other) {
+    if (other->n == 0)
+        return;
+    for (int i = 0; i < BUCKETS; i++)
+        b->counts[i] += other->counts[i];
+    b->min = b->n == 0 || other->min < b->min ? other->min : b->min;
+    b->max = b->n == 0 || other->max > b->max ? other->max : b->max;
+    double n = (double)b->n, n_other = (double)other->n, distance = other->mean - b->mean;
+    b->mean += distance * n_other / (n + n_other);
+    b->squares += other->squares + distance * distance * n * n_other / (n + n_other);
+    b->n += other->n;
+}
+
+double buckets_percentile(const buckets *b, double p) {
+    double wanted = p / 100 * (double)(b->n - 1);
+    size_t below = 0;
+    int i = 0;
+    while (i < BUCKETS - 1 && (double)(below + b->counts[i]) <= wanted)
+        below += b->counts[i++];
+    double middle = LEAST_BUCKET * pow(BUCKET_RATIO, i + 0.5);
+    return middle < b->min ? b->min : middle > b->max ? b->max : middle;
+}
+
+double buckets_stdev(const buckets *b) {
+    return b->n > 1 ? sqrt(b->squares / (double)(b->n - 1)) : 0;
+}
+
 void statistics_bins(const double *sorted, size_t n, double low, double high, int n_bins, size_t *counts) {
     memset(counts, 0, (size_t)n_bins * sizeof *counts);
     for (size_t i = 0; i < n; i++) {

@@ -41,6 +41,22 @@ double statistics_max(const double *values, size_t n);
 /* (largest - smallest) / median: what repeats differ by. 0 for fewer than two. */
 double statistics_spread(const double *values, size_t n);
 
+/* A distribution in fixed memory: buckets half a percent wide, from a microsecond to a thousand seconds when the values
+ * are milliseconds. Starts zeroed. */
+enum { BUCKETS = 4160 };
+
+typedef struct buckets {
+    size_t counts[BUCKETS];
+    size_t n;
+    double mean, squares, min, max; /* squares: of the distances from the mean, summed */
+} buckets;
+
+void buckets_add(buckets *b, double value);
+void buckets_join(buckets *b, const buckets *other);
+/* To half a percent; n >= 1. */
+double buckets_percentile(const buckets *b, double p);
+double buckets_stdev(const buckets *b);
+
 /* Counts sorted values in n_bins bins of equal width from `low` to `high`; what lies above goes to the last. */
 void statistics_bins(const double *sorted, size_t n, double low, double high, int n_bins, size_t *counts);
 

@@ -89,7 +89,7 @@ static void test_failure_ends_a_load(void) {
         if (open)
             loop_open(s.time, &what, &(open_plan){0.02, &phase, 1, 1000, 0}, &log);
         else
-            loop_closed(s.time, &what, &(closed_plan){5, 0, 1000, 1}, &log);
+            loop_closed(s.time, &what, &(closed_plan){.n_callers = 5, .measure_s = 1000, .least = 1}, &log);
         int64_t n = s.n_served[0] + s.n_served[1] + s.n_served[2];
         CHECK_MSG(log.failed && n >= 26 && n <= 30, "%lld served", (long long)n);
         request_log_free(&log);
@@ -175,7 +175,7 @@ static void test_turns(void) {
     s.n_services = 2;
     target what = {&s, 1, serve};
     measurement m;
-    CHECK(measure_turns(s.time, &what, &(turns_plan){4, 2, 10, 0.5, 8}, &m));
+    CHECK(measure_turns(s.time, &what, &(turns_plan){.repeats = 4, .seconds = 2, .least = 10, .warm_up_s = 0.5, .batch = 8}, &m));
     CHECK(m.n_repeats == 4);
     CHECK_NEAR(measurement_throughput(&m), 8 / 0.02);
     CHECK_NEAR(statistics_mean(m.latency_ms.values, m.latency_ms.n), 20);
@@ -183,7 +183,7 @@ static void test_turns(void) {
     CHECK(m.n_warm_ups >= 3 && near(m.warm_up_s, 0.5, 0.1) && near(m.first_ms, 10, 1e-6));
     measurement_free(&m);
     s.fails_at = 100;
-    CHECK(!measure_turns(s.time, &what, &(turns_plan){4, 2, 10, 0.5, 8}, &m));
+    CHECK(!measure_turns(s.time, &what, &(turns_plan){.repeats = 4, .seconds = 2, .least = 10, .warm_up_s = 0.5, .batch = 8}, &m));
     measurement_free(&m);
 }
 
@@ -192,7 +192,7 @@ static void test_turns_of_slow_requests(void) {
     simulated s = simulate(5);
     target what = {&s, 1, serve};
     measurement m;
-    CHECK(measure_turns(s.time, &what, &(turns_plan){2, 1, 3, 0, 1}, &m));
+    CHECK(measure_turns(s.time, &what, &(turns_plan){.repeats = 2, .seconds = 1, .least = 3, .batch = 1}, &m));
     CHECK(m.latency_ms.n == 6 && m.n_warm_ups == 3);
     CHECK_NEAR(measurement_throughput(&m), 0.2);
     measurement_free(&m);

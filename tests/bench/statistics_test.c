@@ -70,6 +70,30 @@ static void test_samples(void) {
     samples_free(&s);
 }
 
+static void test_buckets(void) {
+    static buckets parts[2], whole;
+    static double values[10000];
+    for (int i = 0; i < 10000; i++) {
+        values[i] = exp((i * 37 % 10000) * 1e-3); /* 1 to 22000 */
+        buckets_add(&parts[i % 2], values[i]);
+    }
+    buckets_join(&whole, &parts[0]);
+    buckets_join(&whole, &parts[1]);
+    CHECK(whole.n == 10000 && whole.min == 1 && whole.max == exp(9999e-3));
+    CHECK_IS(whole.mean, statistics_mean(values, 10000));
+    CHECK_IS(buckets_stdev(&whole), statistics_stdev(values, 10000));
+    statistics_sort(values, 10000);
+    const double places[] = {0, 1, 50, 95, 99, 99.9, 100};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        double exact = statistics_percentile(values, 10000, places[i]), found = buckets_percentile(&whole, places[i]);
+        CHECK_MSG(fabs(found / exact - 1) < 0.005, "P%g: %g, expected %g", places[i], found, exact);
+    }
+    static buckets extreme;
+    buckets_add(&extreme, 0);
+    buckets_add(&extreme, 1e12);
+    CHECK(buckets_percentile(&extreme, 0) >= 0 && buckets_percentile(&extreme, 100) <= 1e12);
+}
+
 /* ------------------------------------------------------------------------------------------------------ analysis */
 
 static void test_knee(void) {
@@ -158,6 +182,7 @@ int main(void) {
     test_enough_samples();
     test_moments();
     test_samples();
+    test_buckets();
     test_knee();
     test_pareto();
     test_cost();
