@@ -27,7 +27,7 @@ static const char style[] =
     "svg .label{font-weight:600;font-size:12px}.grid{stroke:var(--rule);stroke-width:1}"
     ".axis{stroke:var(--soft);stroke-width:1}.marker{stroke:var(--soft);stroke-width:1.5;stroke-dasharray:4 4}"
     ".line{fill:none;stroke-width:2.5;stroke-linejoin:round}.area{fill-opacity:.22}.dashed{stroke-dasharray:7 5}"
-    ".point{stroke-width:2;fill:var(--card)}.marked{stroke-width:3}"
+    ".point{stroke-width:2;fill:var(--card)}.marked{stroke-width:4}"
     ".legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 0;padding:0;font-size:13px}"
     ".swatch{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px}"
@@ -59,8 +59,7 @@ void write_escaped(FILE *file, const char *text) {
 
 /* --------------------------------------------------------------------------------------------------------- tables */
 
-static void write_cell(FILE *file, const char *tag, const char *text) {
-    bool number = text[0] != '\0' && strchr("~-0123456789", text[0]) != NULL;
+static void write_cell(FILE *file, const char *tag, const char *text, bool number) {
     fprintf(file, "<%s%s>", tag, number ? " class=\"n\"" : "");
     write_escaped(file, text);
     fprintf(file, "</%s>", tag);
@@ -77,7 +76,8 @@ void write_html_tables(FILE *file, const json_t *tables) {
             const json_t *cells = i == 0 ? columns : json_array_get(rows, i - 1);
             fputs("<tr>", file);
             for (size_t c = 0; c < json_array_size(columns); c++)
-                write_cell(file, i == 0 ? "th" : "td", json_string_value(json_array_get(cells, c)));
+                write_cell(file, i == 0 ? "th" : "td", json_string_value(json_array_get(cells, c)),
+                           is_number_column(rows, c));
             fputs("</tr>\n", file);
         }
         fputs("</table></div>\n", file);
@@ -181,19 +181,14 @@ static void add_callers(chart *c, const json_t *row, const char *name) {
     add_pair(c, row, name, document_number(row, "callers"));
 }
 
-/* Lines by front and the rest, whatever the setting: what it is stands at the point. */
+/* What is on the front is marked with its batch. */
 static void add_choice(chart *c, const json_t *row, const char *name) {
-    bool front = json_is_true(json_object_get(row, "pareto"));
-    if (c->n_lines == 0) {
-        chart_line(c, "on the front")->loose = true;
-        chart_line(c, "beaten by another, or over a limit")->loose = true;
-    }
-    line *l = &c->lines[front ? 0 : 1];
-    size_t before = l->n;
+    line *l = find_line(c, name);
+    size_t before = l != NULL ? l->n : 0;
     line_add(l, document_number(row, "latency_ms.p50.value"), document_number(row, "throughput.value"));
-    if (l->n > before) {
-        l->points[before].marked = front;
-        snprintf(l->points[before].label, sizeof l->points[0].label, "%.30s b%.0f", name, document_number(row, "batch"));
+    if (l != NULL && l->n > before) {
+        l->points[before].marked = json_is_true(json_object_get(row, "pareto"));
+        snprintf(l->points[before].label, sizeof l->points[0].label, "%.0f", document_number(row, "batch"));
     }
 }
 
@@ -243,7 +238,8 @@ static void write_charts(FILE *file, const json_t *runs) {
           .y_title = "milliseconds", .log_x = true, .log_y = true, .ticks_at_points = true}, "concurrency", add_callers},
         {{.id = "pareto", .title = "Ways to run: throughput against latency", .x_title = "milliseconds of a batch, P50",
           .y_title = "pictures a second", .log_x = true, .from_zero = true,
-          .note = "On the front: no other way is as good in latency, throughput, memory and input size or precision of boxes."},
+          .note = "Marked with their batch: the front. No other way is as good in latency, throughput, memory and input size "
+                  "(or average precision) and better in one of them."},
          "tune", add_choice},
     };
     chart *c = malloc(sizeof *c);

@@ -15,7 +15,7 @@ static const char *text_at(const json_t *list, size_t i) {
 
 /* ----------------------------------------------------------------------------------------------------------- text */
 
-static bool is_number_column(const json_t *rows, size_t column) {
+bool is_number_column(const json_t *rows, size_t column) {
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const char *text = text_at(json_array_get(rows, i), column);
         if (text[0] != '\0' && strchr("~-0123456789", text[0]) == NULL)

@@ -21,6 +21,9 @@ void write_csv(FILE *file, const json_t *document);
 /* One page with charts and tables that needs nothing else. */
 void write_html(FILE *file, const json_t *document);
 
+/* Whether every text of a column is a number, or nothing. */
+bool is_number_column(const json_t *rows, size_t column);
+
 /* Text between tags or in an attribute. */
 void write_escaped(FILE *file, const char *text);
 
