@@ -9,33 +9,41 @@
 #include <string.h>
 #include <time.h>
 
-/* What DET_DEVICE_AUTO means here; left as it is when no context can be had, as the first scenario will say why. */
-static int32_t resolve_device(const det_model *model) {
+/* The smallest context tells whether there is such a device, and what DET_DEVICE_AUTO means here. */
+static int find_device(bench *b) {
     enum { SMALLEST = 32 };
     det_context_options wanted;
     det_context_options_init(&wanted);
+    wanted.device = b->setting.devices[0];
+    wanted.device_index = b->setting.device_indices[0];
     wanted.width = wanted.height = SMALLEST;
     wanted.n_threads = 1;
     det_context *context;
-    det_context_info info = {.struct_size = sizeof info, .device = DET_DEVICE_AUTO};
-    if (det_context_create(model, &wanted, &context) == DET_OK)
-        (void)det_context_get_info(context, &info);
+    det_context_info info = {.struct_size = sizeof info};
+    if (det_context_create(b->model, &wanted, &context) != DET_OK ||
+        det_context_get_info(context, &info) != DET_OK) {
+        complain("%s: %s", b->model_path, det_last_error());
+        return EXIT_MODEL;
+    }
+    b->setting.devices[0] = info.device;
     det_context_destroy(context);
-    return info.device;
+    return EXIT_DONE;
 }
 
-void environment_read(bench *b) {
-    machine_describe(&b->machine);
+int environment_read(bench *b) {
     char reason[128];
-    if (b->setting.devices[0] == DET_DEVICE_AUTO)
-        b->setting.devices[0] = resolve_device(b->model);
+    int outcome = find_device(b);
+    if (outcome != EXIT_DONE)
+        return outcome;
+    machine_describe(&b->machine);
     if (b->setting.devices[0] == DET_DEVICE_CPU)
-        return;
+        return EXIT_DONE;
     b->gpu = nvml_open(b->setting.device_indices[0], reason);
     if (b->gpu != NULL)
         nvml_describe(b->gpu, &b->gpu_description);
-    else if (b->setting.devices[0] == DET_DEVICE_CUDA)
+    else
         complain("warning: no GPU readings, so throttling would not be seen: %s", reason);
+    return EXIT_DONE;
 }
 
 /* -------------------------------------------------------------------------------------------------------- pieces */

@@ -4,8 +4,9 @@
 
 #include "bench.h"
 
-/* Finds out what device the setting means; reads b->machine and, when it is a GPU, b->gpu and b->gpu_description. */
-void environment_read(bench *b);
+/* Finds out what device the setting means; reads b->machine and, when it is a GPU, b->gpu and b->gpu_description.
+ * Returns EXIT_DONE, or EXIT_MODEL after complaining. */
+int environment_read(bench *b);
 
 /* Warnings go to standard error, too. */
 json_t *environment_json(const bench *b);

@@ -270,8 +270,9 @@ int command_run(const options *given) {
     int outcome = open_model(&b);
     if (outcome == EXIT_DONE)
         outcome = inputs_open(&b.in, given);
+    if (outcome == EXIT_DONE)
+        outcome = environment_read(&b);
     if (outcome == EXIT_DONE) {
-        environment_read(&b);
         json_t *environment = environment_json(&b); /* before: what is at work then is not this */
         outcome = measure_all(&b);
         if (any_measured(b.rows)) {

@@ -133,8 +133,8 @@ bool scenario_stages(bench *b) {
     json_object_set_new(stages, "nms_reached", json_boolean(b->in.n_with_detections > 0));
     if (ok && b->in.n_with_detections > 0 && chosen.n < b->in.n)
         row_note(row, "timed on the %zu of %zu pictures that have detections", chosen.n, b->in.n);
-    ok = ok && measure_alone(b, &chosen, row, stages, &out_of_memory) &&
-         measure_pipeline(b, &chosen, row, stages, &out_of_memory);
+    ok = ok && measure_pipeline(b, &chosen, row, stages, &out_of_memory) &&
+         measure_alone(b, &chosen, row, stages, &out_of_memory); /* last: the row's own figures are of one context */
     free(chosen.views);
     bench_add(b, row);
     return ok || out_of_memory;
