@@ -235,8 +235,6 @@ int accuracy_measure(const options *given, const det_model *model, const inputs 
         outcome = detect_all(p);
     if (outcome == EXIT_DONE && given->labels != NULL)
         outcome = score_labels(p);
-    if (p->becomes_reference)
-        found->has_drift = false; /* of itself there is none to speak of */
     det_context_destroy(p->context);
     ap_free(&p->labels);
     ap_free(&p->detections);
