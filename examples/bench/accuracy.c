@@ -22,8 +22,8 @@ void accuracy_reference_free(accuracy_reference *reference) {
 /* --------------------------------------------------------------------------------------------------------- drift */
 
 static ap_box box_of(const det_object *object) {
-    return (ap_box){.x1 = (double)object->x1, .y1 = (double)object->y1, .x2 = (double)object->x2,
-                    .y2 = (double)object->y2};
+    return (ap_box){
+        .x1 = (double)object->x1, .y1 = (double)object->y1, .x2 = (double)object->x2, .y2 = (double)object->y2};
 }
 
 static double largest_move(const det_object *a, const det_object *b) {
@@ -203,8 +203,7 @@ static int open_context(pass *p, const det_model *model, const setting *how) {
     thresholds.score = p->given->labels != NULL ? LEAST_SCORE : -1;
     thresholds.max_objects = p->given->labels != NULL ? MAX_OBJECTS : -1;
     det_context_info plan = {.struct_size = sizeof plan};
-    if (det_model_get_info(model, &p->info) != DET_OK ||
-        det_context_create(model, &wanted, &p->context) != DET_OK ||
+    if (det_model_get_info(model, &p->info) != DET_OK || det_context_create(model, &wanted, &p->context) != DET_OK ||
         det_context_set_thresholds(p->context, &thresholds) != DET_OK ||
         det_context_get_info(p->context, &plan) != DET_OK) {
         complain("accuracy: %s", det_last_error());

@@ -15,8 +15,8 @@ size_t analysis_knee(const double *throughputs, size_t n, double share) {
 static bool dominates(const choice *a, const choice *b) {
     bool no_worse = a->throughput >= b->throughput && a->latency <= b->latency && a->memory <= b->memory &&
                     a->quality >= b->quality;
-    bool better = a->throughput > b->throughput || a->latency < b->latency || a->memory < b->memory ||
-                  a->quality > b->quality;
+    bool better =
+        a->throughput > b->throughput || a->latency < b->latency || a->memory < b->memory || a->quality > b->quality;
     return no_worse && better;
 }
 

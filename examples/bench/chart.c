@@ -25,7 +25,7 @@ void line_add(line *l, double x, double y) {
 
 /* From a value to a place in pixels. */
 typedef struct axis {
-    double low, high; /* values at the ends */
+    double low, high;  /* values at the ends */
     double begin, end; /* pixels */
     bool logarithmic;
     double ticks[MOST_TICKS];
@@ -137,7 +137,8 @@ static void write_number(FILE *file, double value) {
 static void write_axes(FILE *file, const chart *c, const axis *x, const axis *y) {
     for (int i = 0; i < y->n_ticks; i++) {
         double at = place(y, y->ticks[i]);
-        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at, at);
+        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at,
+                at);
         fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">", LEFT - 8, at + 4);
         write_number(file, y->ticks[i]);
         fputs("</text>", file);
@@ -150,8 +151,8 @@ static void write_axes(FILE *file, const chart *c, const axis *x, const axis *y)
         write_number(file, x->ticks[i]);
         fputs("</text>", file);
     }
-    fprintf(file, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>", LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM,
-            HEIGHT - BOTTOM);
+    fprintf(file, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>", LEFT, WIDTH - RIGHT,
+            HEIGHT - BOTTOM, HEIGHT - BOTTOM);
     fprintf(file, "<text class=\"title\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">", (LEFT + WIDTH - RIGHT) / 2,
             HEIGHT - 14);
     write_escaped(file, c->x_title);
@@ -264,7 +265,10 @@ static void write_bar(FILE *file, double value, size_t series, int y, int height
     fprintf(file, "<rect class=\"bar b%zu\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>", series,
             (int)x->begin, y, fmax(end - x->begin, 1), height);
     fprintf(file, "<text class=\"tick\" x=\"%.1f\" y=\"%d\">%.*f</text>\n", end + 6, y + height - 3,
-            value >= 100 ? 0 : value >= 1 ? 2 : 4, value);
+            value >= 100 ? 0
+            : value >= 1 ? 2
+                         : 4,
+            value);
 }
 
 void bars_write(FILE *file, const bars *b) {

@@ -18,7 +18,7 @@ typedef struct line {
     char name[CHART_TEXT];
     point points[CHART_MOST_POINTS];
     size_t n;
-    bool loose;  /* points alone, no line between them */
+    bool loose; /* points alone, no line between them */
     bool dashed;
 } line;
 

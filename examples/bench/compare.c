@@ -25,9 +25,12 @@ typedef struct figure {
 } figure;
 
 static const figure judged[] = {
-    {"latency", "latency", "latency_ms", "ms", false},        {"rate", "latency", "latency_ms", "ms", false},
-    {"streams", "latency", "latency_ms", "ms", false},        {"throughput", "throughput", "throughput", "pictures/s", true},
-    {"concurrency", "throughput", "throughput", "pictures/s", true}, {"soak", "throughput", "throughput", "pictures/s", true},
+    {"latency", "latency", "latency_ms", "ms", false},
+    {"rate", "latency", "latency_ms", "ms", false},
+    {"streams", "latency", "latency_ms", "ms", false},
+    {"throughput", "throughput", "throughput", "pictures/s", true},
+    {"concurrency", "throughput", "throughput", "pictures/s", true},
+    {"soak", "throughput", "throughput", "pictures/s", true},
     {"tune", "throughput", "throughput", "pictures/s", true},
 };
 
@@ -41,8 +44,8 @@ static void make_key(const json_t *row, char key[512]) {
              document_number(row, "batch"));
     static const struct {
         const char *path, *name;
-    } rest[] = {{"callers", "callers"}, {"rate", "a second"}, {"streams.streams", "streams"}, {"streams.fps", "fps"},
-                {"contexts", "contexts"}, {"threads", "threads"}};
+    } rest[] = {{"callers", "callers"}, {"rate", "a second"},     {"streams.streams", "streams"},
+                {"streams.fps", "fps"}, {"contexts", "contexts"}, {"threads", "threads"}};
     size_t length = strlen(key);
     for (size_t i = 0; i < sizeof rest / sizeof rest[0]; i++) {
         double value = document_number(row, rest[i].path);
@@ -99,11 +102,11 @@ static void add_result(comparison *c, const char *key, const figure *what, repea
     c->n_worse += v == VERDICT_WORSE;
     c->n_uncertain += v == VERDICT_UNCERTAIN;
     json_array_append_new(
-        c->rows, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:s}", "what", key, "figure", what->name, "unit",
-                           what->unit, "base", statistics_median(base.values, base.n), "base_spread",
-                           statistics_spread(base.values, base.n), "new", statistics_median(fresh.values, fresh.n),
-                           "new_spread", statistics_spread(fresh.values, fresh.n), "change", change, "verdict",
-                           analysis_verdict_name(v)));
+        c->rows,
+        json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:s}", "what", key, "figure", what->name, "unit",
+                  what->unit, "base", statistics_median(base.values, base.n), "base_spread",
+                  statistics_spread(base.values, base.n), "new", statistics_median(fresh.values, fresh.n), "new_spread",
+                  statistics_spread(fresh.values, fresh.n), "change", change, "verdict", analysis_verdict_name(v)));
 }
 
 static void add_missing(comparison *c, const char *key, const char *why) {
@@ -121,7 +124,8 @@ static void compare_rows(comparison *c) {
             continue;
         make_key(row, key);
         const json_t *partner = find_partner(c->fresh, key);
-        size_t n_base = take_repeats(row, what, base), n_fresh = partner != NULL ? take_repeats(partner, what, fresh) : 0;
+        size_t n_base = take_repeats(row, what, base),
+               n_fresh = partner != NULL ? take_repeats(partner, what, fresh) : 0;
         if (partner == NULL)
             add_missing(c, key, "only in the base");
         else if (!usable(row) || !usable(partner) || n_base == 0 || n_fresh == 0)
@@ -163,8 +167,10 @@ static void print_table(const comparison *c) {
         row_text(cells, document_text(row, "verdict"));
         json_array_append_new(json_object_get(table, "rows"), cells);
     }
-    table_note(table, "worse or better: the medians differ by more than %.1f %% and no repeat of one run reaches into the "
-                      "other's; uncertain: they do reach", 100 * c->given->max_regress);
+    table_note(table,
+               "worse or better: the medians differ by more than %.1f %% and no repeat of one run reaches into the "
+               "other's; uncertain: they do reach",
+               100 * c->given->max_regress);
     write_text_tables(stdout, tables);
     json_decref(tables);
     json_decref(table);
@@ -190,7 +196,8 @@ static bool comparable(const comparison *c) {
     }
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         if (strcmp(document_text(c->base, facts[i]), document_text(c->fresh, facts[i])) != 0) {
-            complain("unlike models: '%s' and '%s'", document_text(c->base, facts[i]), document_text(c->fresh, facts[i]));
+            complain("unlike models: '%s' and '%s'", document_text(c->base, facts[i]),
+                     document_text(c->fresh, facts[i]));
             return false;
         }
     }

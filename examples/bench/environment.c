@@ -20,8 +20,7 @@ static int find_device(bench *b) {
     wanted.n_threads = 1;
     det_context *context;
     det_context_info info = {.struct_size = sizeof info};
-    if (det_context_create(b->model, &wanted, &context) != DET_OK ||
-        det_context_get_info(context, &info) != DET_OK) {
+    if (det_context_create(b->model, &wanted, &context) != DET_OK || det_context_get_info(context, &info) != DET_OK) {
         complain("%s: %s", b->model_path, det_last_error());
         return EXIT_MODEL;
     }
@@ -80,13 +79,12 @@ static json_t *gpu_json(const bench *b) {
     nvml_reading now;
     nvml_read(b->gpu, &now);
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model", text_or_null(d->name),
-                     "driver", text_or_null(d->driver), "driver_cuda", cuda_version(d->cuda_version), "compute_capability",
-                     document_told(d->capability > 0 ? 0.1 * d->capability : -1), "memory_bytes",
-                     document_told(d->memory_bytes), "ecc",
-                     d->ecc >= 0 ? json_boolean(d->ecc) : json_null(), "power_cap_w", document_told(d->power_cap_w),
-                     "sm_mhz", document_told(now.sm_mhz), "max_sm_mhz", document_told(d->max_sm_mhz), "memory_mhz",
-                     document_told(now.memory_mhz), "max_memory_mhz", document_told(d->max_memory_mhz),
-                     "other_processes", document_told(d->n_other_processes));
+                     "driver", text_or_null(d->driver), "driver_cuda", cuda_version(d->cuda_version),
+                     "compute_capability", document_told(d->capability > 0 ? 0.1 * d->capability : -1), "memory_bytes",
+                     document_told(d->memory_bytes), "ecc", d->ecc >= 0 ? json_boolean(d->ecc) : json_null(),
+                     "power_cap_w", document_told(d->power_cap_w), "sm_mhz", document_told(now.sm_mhz), "max_sm_mhz",
+                     document_told(d->max_sm_mhz), "memory_mhz", document_told(now.memory_mhz), "max_memory_mhz",
+                     document_told(d->max_memory_mhz), "other_processes", document_told(d->n_other_processes));
 }
 
 static json_t *library_json(void) {
@@ -171,12 +169,13 @@ json_t *settings_json(const bench *b) {
     const options *g = b->given;
     json_t *price = json_null();
     if (g->price > 0)
-        price = json_pack("{s:f, s:o, s:s, s:s}", "per_hour", g->price, "daily", document_told(g->daily > 0 ? g->daily : -1),
-                          "per_1000_formula", "price / 3600 / throughput * 1000", "per_month_formula",
+        price = json_pack("{s:f, s:o, s:s, s:s}", "per_hour", g->price, "daily",
+                          document_told(g->daily > 0 ? g->daily : -1), "per_1000_formula",
+                          "price / 3600 / throughput * 1000", "per_month_formula",
                           "busy: daily * 365 / 12 / 1000 * per_1000; always on: ceil(daily / (throughput * 86400)) * "
                           "price * 730");
     return json_pack("{s:i, s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:o}", "repeats", g->repeats, "seconds", g->seconds,
-                     "warm_up_s", g->warm_up_s, "duration_s", g->duration_s, "inputs", b->in.noise ? "noise" : "pictures",
-                     "pictures", (json_int_t)b->in.n, "pictures_found", (json_int_t)b->in.n_found, "seed",
-                     (json_int_t)g->seed, "price", price);
+                     "warm_up_s", g->warm_up_s, "duration_s", g->duration_s, "inputs",
+                     b->in.noise ? "noise" : "pictures", "pictures", (json_int_t)b->in.n, "pictures_found",
+                     (json_int_t)b->in.n_found, "seed", (json_int_t)g->seed, "price", price);
 }

@@ -18,7 +18,8 @@ static const char style[] =
     "*{box-sizing:border-box}body{margin:0 auto;max-width:1500px;padding:24px;background:var(--back);color:var(--text);"
     "font:15px/1.5 system-ui,sans-serif}h1{font-size:24px;margin:0}h2{font-size:18px;margin:32px 0 8px}"
     "p{margin:4px 0}.soft,.note{color:var(--soft)}.note{font-size:13px}.bad{color:var(--bad);font-weight:600}"
-    ".cards{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}.card{background:var(--card);border:1px solid var(--rule);"
+    ".cards{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}.card{background:var(--card);border:1px solid "
+    "var(--rule);"
     "border-radius:8px;padding:12px 16px;min-width:150px}.card b{display:block;font-size:22px}"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,540px),1fr));gap:20px}"
     "figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:14px}"
@@ -204,8 +205,11 @@ static void write_stages(FILE *file, const json_t *runs) {
             name_line(runs, run, row, name);
             snprintf(title, sizeof title, "Stages of a run: %s", name);
             snprintf(id, sizeof id, n_written > 0 ? "stages-%zu" : "stages", n_written);
-            bars b = {.id = id, .title = title, .x_title = "milliseconds, median",
-                      .series = {"alone", "in the pipeline, all contexts busy"}, .n = 6};
+            bars b = {.id = id,
+                      .title = title,
+                      .x_title = "milliseconds, median",
+                      .series = {"alone", "in the pipeline, all contexts busy"},
+                      .n = 6};
             if (json_is_false(document_at(row, "stages.nms_reached")))
                 b.note = "No picture had a detection: NMS had nothing to do.";
             for (size_t k = 0; k < b.n; k++) {
@@ -227,20 +231,51 @@ static void write_charts(FILE *file, const json_t *runs) {
         const char *scenario;
         add_row *add;
     } charts[] = {
-        {{.id = "latency", .title = "Latency of one picture at a time", .x_title = "milliseconds",
-          .y_title = "requests, %", .from_zero = true, .areas = true,
-          .note = "Up to P99; the slowest percent is in the last step."}, "latency", add_distribution},
-        {{.id = "throughput", .title = "Throughput against batch", .x_title = "batch, pictures",
-          .y_title = "pictures a second", .log_x = true, .ticks_at_points = true, .from_zero = true}, "throughput", add_batch},
-        {{.id = "load", .title = "Latency against load: open loop", .x_title = "requests offered a second",
-          .y_title = "milliseconds from the intended start", .log_y = true}, "rate", add_rate},
-        {{.id = "callers", .title = "Latency against callers: closed loop", .x_title = "callers",
-          .y_title = "milliseconds", .log_x = true, .log_y = true, .ticks_at_points = true}, "concurrency", add_callers},
-        {{.id = "pareto", .title = "Ways to run: throughput against latency", .x_title = "milliseconds of a batch, P50",
-          .y_title = "pictures a second", .log_x = true, .from_zero = true,
-          .note = "Marked with their batch: the front. No other way is as good in latency, throughput, memory and input size "
+        {{.id = "latency",
+          .title = "Latency of one picture at a time",
+          .x_title = "milliseconds",
+          .y_title = "requests, %",
+          .from_zero = true,
+          .areas = true,
+          .note = "Up to P99; the slowest percent is in the last step."},
+         "latency",
+         add_distribution},
+        {{.id = "throughput",
+          .title = "Throughput against batch",
+          .x_title = "batch, pictures",
+          .y_title = "pictures a second",
+          .log_x = true,
+          .ticks_at_points = true,
+          .from_zero = true},
+         "throughput",
+         add_batch},
+        {{.id = "load",
+          .title = "Latency against load: open loop",
+          .x_title = "requests offered a second",
+          .y_title = "milliseconds from the intended start",
+          .log_y = true},
+         "rate",
+         add_rate},
+        {{.id = "callers",
+          .title = "Latency against callers: closed loop",
+          .x_title = "callers",
+          .y_title = "milliseconds",
+          .log_x = true,
+          .log_y = true,
+          .ticks_at_points = true},
+         "concurrency",
+         add_callers},
+        {{.id = "pareto",
+          .title = "Ways to run: throughput against latency",
+          .x_title = "milliseconds of a batch, P50",
+          .y_title = "pictures a second",
+          .log_x = true,
+          .from_zero = true,
+          .note = "Marked with their batch: the front. No other way is as good in latency, throughput, memory and "
+                  "input size "
                   "(or average precision) and better in one of them."},
-         "tune", add_choice},
+         "tune",
+         add_choice},
     };
     chart *c = malloc(sizeof *c);
     fputs("<div class=\"charts\">\n", file);
@@ -308,9 +343,11 @@ void write_html(FILE *file, const json_t *document) {
     const json_t *runs = json_object_get(document, "runs");
     size_t n_invalid = count_invalid(runs);
     char name[160];
-    fprintf(file, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                  "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-                  "<title>detect-bench</title><style>\n%s</style></head><body>\n", style);
+    fprintf(file,
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+            "<title>detect-bench</title><style>\n%s</style></head><body>\n",
+            style);
     for (size_t r = 0; r < json_array_size(runs); r++) {
         const json_t *run = json_array_get(runs, r);
         fputs(r == 0 ? "<h1>" : "<p>", file);
@@ -326,7 +363,8 @@ void write_html(FILE *file, const json_t *document) {
         fputs("</p>\n", file);
     }
     if (n_invalid > 0)
-        fprintf(file, "<p class=\"bad\">%zu row%s invalid: see the notes.</p>\n", n_invalid, n_invalid == 1 ? " is" : "s are");
+        fprintf(file, "<p class=\"bad\">%zu row%s invalid: see the notes.</p>\n", n_invalid,
+                n_invalid == 1 ? " is" : "s are");
     if (json_array_size(runs) == 1)
         write_cards(file, json_array_get(runs, 0));
     write_charts(file, runs);

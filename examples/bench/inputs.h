@@ -10,11 +10,11 @@ enum { INPUTS_NOISE_PICTURES = 8, INPUTS_FILE_PICTURES = 64, INPUTS_MAX_BATCH = 
 
 typedef struct inputs {
     bool noise;
-    file_list files; /* empty with noise */
-    image *pictures; /* [n] */
+    file_list files;  /* empty with noise */
+    image *pictures;  /* [n] */
     det_image *views; /* [n + INPUTS_MAX_BATCH]: the pictures round and round, so that any batch is a piece of it */
     size_t n;
-    size_t n_found; /* pictures that there were; more than n when only some were read */
+    size_t n_found;      /* pictures that there were; more than n when only some were read */
     int32_t *detections; /* [n] at the model's own thresholds, by the setting at hand */
     size_t n_with_detections, n_detections;
 } inputs;

@@ -32,10 +32,10 @@ typedef struct request {
 typedef struct request_log {
     request *requests; /* in the order in which they ended */
     size_t n, capacity;
-    double begin, end; /* of the period that counts */
+    double begin, end;  /* of the period that counts */
     int64_t n_unserved; /* open: due within the period, never started */
-    bool failed;       /* a request failed */
-    bool no_memory;    /* for the log */
+    bool failed;        /* a request failed */
+    bool no_memory;     /* for the log */
 } request_log;
 
 void request_log_free(request_log *log);

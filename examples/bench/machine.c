@@ -47,9 +47,9 @@ static double find_value(const char *path, const char *key) {
 /* --------------------------------------------------------------------------------------------------- description */
 
 static void keep_flags(const char *line, char *kept, size_t n_bytes) {
-    static const char *const wanted[] = {"avx2",        "fma",         "avx512f",  "avx512_vnni", "avx512_bf16",
-                                         "avx512_fp16", "amx_tile",    "amx_int8", "amx_bf16",    "asimd",
-                                         "sve",         "hypervisor"};
+    static const char *const wanted[] = {"avx2",        "fma",         "avx512f",  "avx512_vnni",
+                                         "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8",
+                                         "amx_bf16",    "asimd",       "sve",      "hypervisor"};
     size_t length = 0;
     kept[0] = '\0';
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
@@ -141,9 +141,8 @@ void machine_describe(machine_description *d) {
 static double all_cpu_seconds(void) {
     double user, nice, system, idle, wait, irq, softirq, steal;
     char line[256];
-    if (!read_line("/proc/stat", line, sizeof line) ||
-        sscanf(line, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &user, &nice, &system, &idle, &wait, &irq, &softirq,
-               &steal) != 8)
+    if (!read_line("/proc/stat", line, sizeof line) || sscanf(line, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &user, &nice,
+                                                              &system, &idle, &wait, &irq, &softirq, &steal) != 8)
         return 0;
     return (user + nice + system + irq + softirq + steal) / (double)sysconf(_SC_CLK_TCK);
 }
@@ -226,9 +225,7 @@ unsigned long machine_library_version(const char *prefix, const char *symbol) {
 }
 
 const char *machine_onednn_version(char text[32]) {
-    const struct version {
-        int major, minor, patch; /* and more */
-    } * (*ask)(void);
+    const struct version { int major, minor, patch; /* and more */ } * (*ask)(void);
     void *function = find_function("libdnnl.", "dnnl_version");
     text[0] = '\0';
     if (function != NULL) {

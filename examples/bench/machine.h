@@ -21,9 +21,9 @@ typedef struct machine_description {
 void machine_describe(machine_description *description);
 
 typedef struct machine_reading {
-    double own_cpu_s;   /* CPU time of this process, all threads */
-    double all_cpu_s;   /* of the whole machine since it was started */
-    double rss_bytes;   /* resident memory */
+    double own_cpu_s;    /* CPU time of this process, all threads */
+    double all_cpu_s;    /* of the whole machine since it was started */
+    double rss_bytes;    /* resident memory */
     int64_t n_throttled; /* events of cores and packages that became too hot, and of a container over its quota */
 } machine_reading;
 

@@ -218,8 +218,10 @@ const char *nvml_throttle_text(uint64_t throttle, char text[160]) {
         uint64_t bit;
         const char *name;
     } reasons[] = {
-        {NVML_SOFTWARE_POWER_CAP, "power cap"},         {NVML_HARDWARE_SLOWDOWN, "hardware slowdown"},
-        {NVML_SOFTWARE_THERMAL, "software thermal limit"}, {NVML_HARDWARE_THERMAL, "hardware thermal limit"},
+        {NVML_SOFTWARE_POWER_CAP, "power cap"},
+        {NVML_HARDWARE_SLOWDOWN, "hardware slowdown"},
+        {NVML_SOFTWARE_THERMAL, "software thermal limit"},
+        {NVML_HARDWARE_THERMAL, "hardware thermal limit"},
         {NVML_POWER_BRAKE, "power brake"},
     };
     text[0] = '\0';
@@ -238,8 +240,8 @@ static const struct rate {
     int cores;      /* of a multiprocessor */
     int fp32, tf32, half;
 } rates[] = {
-    {70, 64, 64, 0, 512},     {75, 64, 64, 0, 512},      {80, 64, 64, 512, 1024},
-    {86, 128, 128, 256, 512}, {89, 128, 128, 256, 512},  {90, 128, 128, 1024, 2048},
+    {70, 64, 64, 0, 512},     {75, 64, 64, 0, 512},     {80, 64, 64, 512, 1024},
+    {86, 128, 128, 256, 512}, {89, 128, 128, 256, 512}, {90, 128, 128, 1024, 2048},
 };
 
 double nvml_peak_macs(const nvml_description *gpu, int precision) {

@@ -41,10 +41,10 @@ void nvml_read(const nvml *gpu, nvml_reading *reading);
 
 /* Bits of nvml_reading.throttle that make a device slower than it is. Idling and clocks that someone has set are none. */
 #define NVML_SOFTWARE_POWER_CAP 0x04u
-#define NVML_HARDWARE_SLOWDOWN 0x08u
-#define NVML_SOFTWARE_THERMAL 0x20u
-#define NVML_HARDWARE_THERMAL 0x40u
-#define NVML_POWER_BRAKE 0x80u
+#define NVML_HARDWARE_SLOWDOWN  0x08u
+#define NVML_SOFTWARE_THERMAL   0x20u
+#define NVML_HARDWARE_THERMAL   0x40u
+#define NVML_POWER_BRAKE        0x80u
 
 /* Their names with commas between, or "". */
 const char *nvml_throttle_text(uint64_t throttle, char text[160]);

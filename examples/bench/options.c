@@ -354,9 +354,9 @@ int options_parse(int argc, char **argv, options *parsed) {
     int n_known = 0;
     for (int i = 0; i < N_OPTIONS; i++)
         if (option_rows[i].commands >> parsed->command & 1)
-            known[n_known++] = (struct option){option_rows[i].name,
-                                               option_rows[i].expects != NULL ? required_argument : no_argument, NULL,
-                                               (int)option_rows[i].id};
+            known[n_known++] =
+                (struct option){option_rows[i].name, option_rows[i].expects != NULL ? required_argument : no_argument,
+                                NULL, (int)option_rows[i].id};
     opterr = 0; /* messages of our own */
     bool ok = true;
     int id;

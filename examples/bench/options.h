@@ -68,8 +68,8 @@ typedef struct options {
 
     const char *model; /* NULL: none given */
     integer_list devices, device_indices;
-    integer_list precisions; /* DET_* or PRECISION_INT8 */
-    size_list sizes;         /* 0 x 0: the model's own */
+    integer_list precisions;   /* DET_* or PRECISION_INT8 */
+    size_list sizes;           /* 0 x 0: the model's own */
     int32_t threads, contexts; /* 0: see docs/benchmark.md */
 
     uint32_t scenarios; /* bits, 1 << SCENARIO_* */

@@ -6,51 +6,68 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sixteen floats; on narrower machines the compiler makes several registers of one. */
-typedef float wide __attribute__((vector_size(64)));
-enum { LANES = 16, CHAINS = 12, ROUNDS = 20000 }; /* chains: more than an FMA's latency times its rate */
-enum { COPY_BYTES = 64 * 1024 * 1024 };           /* for each thread: beyond any cache */
-
-#if defined(__x86_64__) && !defined(DET_SANITIZE) && defined(__gnu_linux__)
-#define FOR_EVERY_CPU __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define FOR_EVERY_CPU
-#endif
+enum { CHAINS = 12, ROUNDS = 20000 };   /* chains: more than an FMA's latency times how many begin in a clock */
+enum { COPY_BYTES = 64 * 1024 * 1024 }; /* for each thread: beyond any cache */
 
 typedef struct worker {
     pthread_t thread;
     double seconds;
-    double macs, mac_s, bytes, byte_s;
+    double macs_per_s, bytes_per_s;
     float sum; /* keeps the loops from being dropped */
-    bool failed;
 } worker;
 
-FOR_EVERY_CPU static float multiply_add(int rounds) {
-    wide chains[CHAINS], factor, addend;
-    for (int k = 0; k < LANES; k++) {
-        factor[k] = 0.999f;
-        addend[k] = 0.001f;
+/* Chains of products and sums in registers of so many floats. */
+#define MULTIPLY_ADD(name, lanes, attributes)                                                                          \
+    typedef float name##_register __attribute__((vector_size(4 * (lanes))));                                           \
+    attributes static float name(void) {                                                                               \
+        name##_register chains[CHAINS], factor, addend;                                                                \
+        for (int k = 0; k < (lanes); k++) {                                                                            \
+            factor[k] = 0.999f;                                                                                        \
+            addend[k] = 0.001f;                                                                                        \
+        }                                                                                                              \
+        for (int i = 0; i < CHAINS; i++)                                                                               \
+            chains[i] = addend * (float)i;                                                                             \
+        for (int round = 0; round < ROUNDS; round++)                                                                   \
+            for (int i = 0; i < CHAINS; i++)                                                                           \
+                chains[i] = chains[i] * factor + addend;                                                               \
+        float sum = 0;                                                                                                 \
+        for (int i = 0; i < CHAINS; i++)                                                                               \
+            for (int k = 0; k < (lanes); k++)                                                                          \
+                sum += chains[i][k];                                                                                   \
+        return sum;                                                                                                    \
     }
-    for (int i = 0; i < CHAINS; i++)
-        chains[i] = addend * (float)i;
-    for (int round = 0; round < rounds; round++)
-        for (int i = 0; i < CHAINS; i++)
-            chains[i] = chains[i] * factor + addend;
-    float sum = 0;
-    for (int i = 0; i < CHAINS; i++)
-        for (int k = 0; k < LANES; k++)
-            sum += chains[i][k];
-    return sum;
+
+MULTIPLY_ADD(with_4, 4, )
+#ifdef __x86_64__
+MULTIPLY_ADD(with_8, 8, __attribute__((target("avx2,fma"))))
+MULTIPLY_ADD(with_16, 16, __attribute__((target("avx512f"))))
+#endif
+
+/* The widest that this CPU has. */
+static float multiply_add(int *n_lanes) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f")) {
+        *n_lanes = 16;
+        return with_16();
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        *n_lanes = 8;
+        return with_8();
+    }
+#endif
+    *n_lanes = 4;
+    return with_4();
 }
 
+/* The best of many short pieces, for each thread: whoever else is at work on this machine does not lower the roof. */
 static void compute(worker *w) {
     timebase *time = timebase_machine();
-    double begin = timebase_now(time);
-    do {
-        w->sum += multiply_add(ROUNDS);
-        w->macs += (double)ROUNDS * CHAINS * LANES;
-        w->mac_s = timebase_now(time) - begin;
-    } while (w->mac_s < w->seconds / 2);
+    int n_lanes;
+    for (double end = timebase_now(time) + w->seconds / 2, now; (now = timebase_now(time)) < end;) {
+        w->sum += multiply_add(&n_lanes);
+        double rate = (double)ROUNDS * CHAINS * n_lanes / (timebase_now(time) - now);
+        w->macs_per_s = rate > w->macs_per_s ? rate : w->macs_per_s;
+    }
 }
 
 /* Copying reads and writes: both count. */
@@ -60,16 +77,13 @@ static void copy(worker *w) {
     if (from != NULL && to != NULL) {
         memset(from, 1, COPY_BYTES);
         memset(to, 2, COPY_BYTES);
-        double begin = timebase_now(time);
-        do {
+        for (double end = timebase_now(time) + w->seconds / 2, now; (now = timebase_now(time)) < end;) {
             memcpy(to, from, COPY_BYTES);
+            double rate = 2.0 * COPY_BYTES / (timebase_now(time) - now);
+            w->bytes_per_s = rate > w->bytes_per_s ? rate : w->bytes_per_s;
             from[0] = to[COPY_BYTES - 1];
-            w->bytes += 2.0 * COPY_BYTES;
-            w->byte_s = timebase_now(time) - begin;
-        } while (w->byte_s < w->seconds / 2);
+        }
         w->sum += from[0];
-    } else {
-        w->failed = true;
     }
     free(from);
     free(to);
@@ -93,8 +107,8 @@ roof roof_measure(int n_threads, double seconds) {
     }
     for (int i = 0; i < n_started; i++) {
         pthread_join(workers[i].thread, NULL);
-        found.macs_per_s += workers[i].macs / workers[i].mac_s;
-        found.bytes_per_s += workers[i].failed ? 0 : workers[i].bytes / workers[i].byte_s;
+        found.macs_per_s += workers[i].macs_per_s;
+        found.bytes_per_s += workers[i].bytes_per_s;
     }
     free(workers);
     return n_started == n_threads ? found : (roof){.source = "unknown"};
@@ -109,7 +123,8 @@ roof roof_of(const bench *b, const det_context_info *plan) {
         return roof_measure(plan->n_threads, seconds);
     if (b->gpu == NULL)
         return (roof){.source = "unknown"};
-    roof found = {nvml_peak_macs(&b->gpu_description, plan->precision), nvml_bandwidth(&b->gpu_description), "computed"};
+    roof found = {nvml_peak_macs(&b->gpu_description, plan->precision), nvml_bandwidth(&b->gpu_description),
+                  "computed"};
     if (found.macs_per_s <= 0)
         found.source = "unknown";
     return found;

@@ -132,11 +132,11 @@ json_t *summary_json(const samples *values, const double *medians, int n_repeats
     size_t n = values->n;
     statistics_sort(sorted.values, n);
     const double *v = sorted.values;
-    json_t *found = json_pack(
-        "{s:I, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:f, s:o}", "n", (json_int_t)n, "mean", statistics_mean(v, n),
-        "stdev", statistics_stdev(v, n), "min", v[0], "max", v[n - 1], "p50", percentile_json(v, n, 50), "p95",
-        percentile_json(v, n, 95), "p99", percentile_json(v, n, 99), "repeats", reals_json(medians, n_repeats),
-        "spread", statistics_spread(medians, (size_t)n_repeats), "bins", bins_json(v, n));
+    json_t *found = json_pack("{s:I, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:f, s:o}", "n", (json_int_t)n, "mean",
+                              statistics_mean(v, n), "stdev", statistics_stdev(v, n), "min", v[0], "max", v[n - 1],
+                              "p50", percentile_json(v, n, 50), "p95", percentile_json(v, n, 95), "p99",
+                              percentile_json(v, n, 99), "repeats", reals_json(medians, n_repeats), "spread",
+                              statistics_spread(medians, (size_t)n_repeats), "bins", bins_json(v, n));
     samples_free(&sorted);
     return found;
 }
@@ -162,13 +162,12 @@ static void row_inputs(const bench *b, json_t *row) {
     for (size_t i = 1; i < b->in.n; i++)
         same = same && b->in.pictures[i].width == first->width && b->in.pictures[i].height == first->height;
     json_t *found = json_pack("{s:s, s:I, s:I}", "kind", b->in.noise ? "noise" : "pictures", "pictures",
-                               (json_int_t)b->in.n, "with_detections", (json_int_t)b->in.n_with_detections);
+                              (json_int_t)b->in.n, "with_detections", (json_int_t)b->in.n_with_detections);
     json_object_set_new(found, "size", same ? json_pack("[i,i]", first->width, first->height) : json_null());
     json_object_set_new(found, "detections_per_picture", json_real((double)b->in.n_detections / (double)b->in.n));
     json_object_set_new(row, "inputs", found);
     if (b->in.n_detections == 0)
-        row_note(row, "%s never reached NMS: no picture has a detection",
-                 b->in.noise ? "noise" : "these pictures");
+        row_note(row, "%s never reached NMS: no picture has a detection", b->in.noise ? "noise" : "these pictures");
 }
 
 void row_measurement(bench *b, json_t *row, const measurement *m, const detector *d) {
@@ -192,21 +191,21 @@ void row_measurement(bench *b, json_t *row, const measurement *m, const detector
 
 void row_resources(bench *b, json_t *row, const resources *used) {
     static const double disturbing = 0.1; /* cores */
-    json_t *found = json_pack("{s:f, s:i, s:f, s:f, s:o, s:o, s:f, s:I}", "seconds", used->seconds, "samples",
-                              used->n_samples, "cpu_cores", used->cpu_cores, "other_cores", used->other_cores,
-                              "rss_mean_bytes", document_told(used->rss_mean), "rss_max_bytes",
-                              document_told(used->rss_max), "rss_growth_bytes", used->rss_growth, "cpu_throttled",
-                              (json_int_t)used->n_cpu_throttled);
+    json_t *found =
+        json_pack("{s:f, s:i, s:f, s:f, s:o, s:o, s:f, s:I}", "seconds", used->seconds, "samples", used->n_samples,
+                  "cpu_cores", used->cpu_cores, "other_cores", used->other_cores, "rss_mean_bytes",
+                  document_told(used->rss_mean), "rss_max_bytes", document_told(used->rss_max), "rss_growth_bytes",
+                  used->rss_growth, "cpu_throttled", (json_int_t)used->n_cpu_throttled);
     if (used->has_gpu) {
         char text[160];
-        json_t *gpu = json_pack("{s:o, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:s}", "utilisation_percent",
-                                document_told(used->gpu_utilisation), "memory_max_bytes",
-                                document_told(used->gpu_memory_max), "memory_growth_bytes", used->gpu_memory_growth,
-                                "temperature_max_c", document_told(used->gpu_temperature_max), "power_mean_w",
-                                document_told(used->gpu_power_mean), "power_max_w", document_told(used->gpu_power_max),
-                                "sm_mhz_mean", document_told(used->gpu_sm_mhz_mean), "sm_mhz_min",
-                                document_told(used->gpu_sm_mhz_min), "throttled",
-                                nvml_throttle_text(used->gpu_throttle, text));
+        json_t *gpu =
+            json_pack("{s:o, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:s}", "utilisation_percent",
+                      document_told(used->gpu_utilisation), "memory_max_bytes", document_told(used->gpu_memory_max),
+                      "memory_growth_bytes", used->gpu_memory_growth, "temperature_max_c",
+                      document_told(used->gpu_temperature_max), "power_mean_w", document_told(used->gpu_power_mean),
+                      "power_max_w", document_told(used->gpu_power_max), "sm_mhz_mean",
+                      document_told(used->gpu_sm_mhz_mean), "sm_mhz_min", document_told(used->gpu_sm_mhz_min),
+                      "throttled", nvml_throttle_text(used->gpu_throttle, text));
         json_object_set_new(found, "gpu", gpu);
     }
     json_object_set_new(row, "resources", found);

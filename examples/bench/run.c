@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static scenario *const scenarios[N_SCENARIOS] = {
-    scenario_latency, scenario_throughput, scenario_concurrency, scenario_rate,  scenario_streams,
-    scenario_soak,    scenario_tune,       scenario_stages,      scenario_layers};
+static scenario *const scenarios[N_SCENARIOS] = {scenario_latency, scenario_throughput, scenario_concurrency,
+                                                 scenario_rate,    scenario_streams,    scenario_soak,
+                                                 scenario_tune,    scenario_stages,     scenario_layers};
 
 int scenario_steps(const bench *b, scenario_id id) {
     const options *g = b->given;

@@ -22,8 +22,8 @@ void sampler_stop(sampler *s); /* NULL is allowed */
 typedef struct resources {
     double seconds;
     int n_samples;
-    double cpu_cores;   /* this process, mean */
-    double other_cores; /* everyone else, mean */
+    double cpu_cores;                     /* this process, mean */
+    double other_cores;                   /* everyone else, mean */
     double rss_mean, rss_max, rss_growth; /* bytes; growth: see analysis_growth */
     int64_t n_cpu_throttled;              /* events */
 

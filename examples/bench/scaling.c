@@ -36,9 +36,10 @@ static json_t *entry_of(json_t *group, const json_t *run, const json_t *row) {
         if (document_number(json_array_get(group, i), "units") == units)
             return json_array_get(group, i);
     char name[160];
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:O, s:s, s:f, s:f}", "device_name", run_device(run), "scenario",
-                              document_text(row, "scenario"), "precision", document_text(row, "precision"), "input",
-                              json_object_get(row, "input"), "run", run_name(run, name), "units", units, "throughput", 0.0);
+    json_t *entry =
+        json_pack("{s:s, s:s, s:s, s:O, s:s, s:f, s:f}", "device_name", run_device(run), "scenario",
+                  document_text(row, "scenario"), "precision", document_text(row, "precision"), "input",
+                  json_object_get(row, "input"), "run", run_name(run, name), "units", units, "throughput", 0.0);
     json_array_append_new(group, entry);
     return entry;
 }
@@ -89,8 +90,8 @@ json_t *scaling_make(const json_t *runs) {
 }
 
 json_t *scaling_table(const json_t *runs) {
-    static const char *const titles[] = {"device", "scenario", "precision",  "run",
-                                         "units",  "pictures/s", "times", "efficiency"};
+    static const char *const titles[] = {"device", "scenario",   "precision", "run",
+                                         "units",  "pictures/s", "times",     "efficiency"};
     json_t *all = scaling_make(runs), *table = NULL;
     if (json_array_size(all) > 0) {
         table = table_new("scaling, on one model of device");

@@ -48,8 +48,8 @@ static void take_block(sha256 *hash, const uint8_t *block) {
 }
 
 static void begin(sha256 *hash) {
-    *hash = (sha256){.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab,
-                               0x5be0cd19}};
+    *hash = (sha256){
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
 }
 
 static void add(sha256 *hash, const uint8_t *data, size_t n_bytes) {

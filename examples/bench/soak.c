@@ -14,8 +14,8 @@ static const double TOLERATED_BYTES = 4.0 * 1024 * 1024;
 typedef struct soak {
     int n_repeats;
     double duration_s;
-    buckets *parts;      /* [n_repeats] latencies, milliseconds */
-    uint64_t *expected;  /* [pictures] hash of the batch that begins with each */
+    buckets *parts;       /* [n_repeats] latencies, milliseconds */
+    uint64_t *expected;   /* [pictures] hash of the batch that begins with each */
     int64_t *n_differing; /* [workers] */
     bool learning;
 } soak;
@@ -110,8 +110,8 @@ static void report(bench *b, json_t *row, const soak *s, const detector *d, cons
     double median = buckets_percentile(all, 50);
     json_object_set_new(row, "soak",
                         json_pack("{s:I, s:I, s:b, s:f, s:f, s:f}", "outputs", (json_int_t)all->n, "differing",
-                                  (json_int_t)n_differing, "memory_flat", flat, "memory_growth_bytes", growth,
-                                  "jitter", buckets_stdev(all) / all->mean, "max_over_median", all->max / median));
+                                  (json_int_t)n_differing, "memory_flat", flat, "memory_growth_bytes", growth, "jitter",
+                                  buckets_stdev(all) / all->mean, "max_over_median", all->max / median));
     if (n_differing > 0)
         row_invalid(b, row, "%lld of %lld outputs differ from the first of the same pictures", (long long)n_differing,
                     (long long)all->n);

@@ -134,8 +134,8 @@ static void format_cell(char text[160], const json_t *row, const column *c) {
 
 /* What every table of a scenario begins and ends with. Columns that nobody fills are left out. */
 static const column leading[] = {
-    {"device", "device", TEXT, 0},       {"precision", "precision", TEXT, 0}, {"input", "input", SIZE, 0},
-    {"batch", "batch", NUMBER, 0},       {"contexts", "contexts", NUMBER, 0}, {"threads", "threads", NUMBER, 0},
+    {"device", "device", TEXT, 0}, {"precision", "precision", TEXT, 0}, {"input", "input", SIZE, 0},
+    {"batch", "batch", NUMBER, 0}, {"contexts", "contexts", NUMBER, 0}, {"threads", "threads", NUMBER, 0},
 };
 
 static const column trailing[] = {
@@ -259,8 +259,8 @@ static void fold_constants(json_t *table) {
         while (at < json_array_size(columns) &&
                strcmp(json_string_value(json_array_get(columns, at)), leading[i].title) != 0)
             at++;
-        const char *first = at < json_array_size(columns)
-                                ? json_string_value(json_array_get(json_array_get(rows, 0), at)) : "";
+        const char *first =
+            at < json_array_size(columns) ? json_string_value(json_array_get(json_array_get(rows, 0), at)) : "";
         bool same = first[0] != '\0';
         for (size_t r = 1; r < json_array_size(rows) && same; r++)
             same = strcmp(first, json_string_value(json_array_get(json_array_get(rows, r), at))) == 0;
@@ -343,9 +343,9 @@ static json_t *stages_table(const json_t *row, const char *of) {
 
 static json_t *layers_table(const json_t *row, const char *of) {
     static const column columns[] = {
-        {"layer", "name", TEXT, 0},       {"op", "op", TEXT, 0},
-        {"implementation", "impl", TEXT, 0}, {"ms", "ms", NUMBER, 4},
-        {"time", "time_share", SHARE, 1}, {"GMAC", "gmacs", NUMBER, 4},
+        {"layer", "name", TEXT, 0},           {"op", "op", TEXT, 0},
+        {"implementation", "impl", TEXT, 0},  {"ms", "ms", NUMBER, 4},
+        {"time", "time_share", SHARE, 1},     {"GMAC", "gmacs", NUMBER, 4},
         {"MiB moved", "bytes", MEBIBYTES, 0}, {"of the roof", "roof_share", SHARE, 1},
         {"bound by", "bound", TEXT, 0},
     };
