@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHAINS = 12, ROUNDS = 20000 };   /* chains: more than an FMA's latency times how many begin in a clock */
-enum { COPY_BYTES = 64 * 1024 * 1024 }; /* for each thread: beyond any cache */
+enum { CHAINS = 12, ROUNDS = 20000 }; /* chains: more than an FMA's latency times how many begin in a clock */
+enum { COPY_BYTES = 64 * 1024 * 1024, PIECE_BYTES = 2 * 1024 * 1024 }; /* round and round, beyond most caches */
 
 typedef struct worker {
     pthread_t thread;
@@ -74,16 +74,17 @@ static void compute(worker *w) {
 static void copy(worker *w) {
     timebase *time = timebase_machine();
     char *from = malloc(COPY_BYTES), *to = malloc(COPY_BYTES);
+    size_t at = 0;
     if (from != NULL && to != NULL) {
         memset(from, 1, COPY_BYTES);
         memset(to, 2, COPY_BYTES);
         for (double end = timebase_now(time) + w->seconds / 2, now; (now = timebase_now(time)) < end;) {
-            memcpy(to, from, COPY_BYTES);
-            double rate = 2.0 * COPY_BYTES / (timebase_now(time) - now);
+            memcpy(to + at, from + at, PIECE_BYTES);
+            double rate = 2.0 * PIECE_BYTES / (timebase_now(time) - now);
             w->bytes_per_s = rate > w->bytes_per_s ? rate : w->bytes_per_s;
-            from[0] = to[COPY_BYTES - 1];
+            at = (at + PIECE_BYTES) % COPY_BYTES;
         }
-        w->sum += from[0];
+        w->sum += to[at];
     }
     free(from);
     free(to);
