@@ -310,6 +310,8 @@ det_status det_run_async(det_context *context, const det_image *images, int32_t 
 
 static det_status fill_profile(det_context *c, det_profile *p) {
     bool layers = c->plan.profile_layers;
+    int32_t precision = c->options.precision;
+    int value_bytes = precision == DET_FP16 || precision == DET_BF16 ? 2 : 4;
     det_stage_times times = {.total = c->total_ms};
     if (c->has_run)
         DET_TRY(c->plan.backend->times(c->plan.device, &c->plan, &times));
@@ -322,7 +324,8 @@ static det_status fill_profile(det_context *c, det_profile *p) {
                                              .impl = step->impl ? step->impl : c->plan.backend->name,
                                              .shape = {s.n, s.h, s.w, s.c},
                                              .macs = det_node_macs(step->node, step->input_shapes, s),
-                                             .ms = layers ? step->ms : 0};
+                                             .ms = layers ? step->ms : 0,
+                                             .bytes = value_bytes * det_node_values(step->node, step->input_shapes, s)};
     }
     p->upload_ms = times.upload;
     p->preprocess_ms = times.preprocess;

@@ -1,22 +1,13 @@
 /* detect: the command-line tool of libdetect. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "commands.h"
 #include "output.h"
+#include "standard_streams.h"
+#include "text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
-/* A program may be started with standard streams closed. Their numbers would go to the next files opened, and results
- * end up in a picture. What takes their place can only be used in the wrong direction, so that using them fails. */
-static void fill_closed_streams(void) {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
-            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-}
+const char program_name[] = "detect";
 
 /* No call of setlocale, here or elsewhere: numbers have a decimal point, whatever the environment says. */
 int main(int argc, char **argv) {

@@ -311,7 +311,8 @@ typedef struct det_layer_time {
     int32_t shape[4];  /**< of the output: n, h, w, c                                                             */
     int64_t macs;      /**< of the whole batch                                                                    */
     float ms;          /**< in the last run; 0 unless DET_CONTEXT_PROFILE_LAYERS                                  */
-    uint32_t reserved[3];
+    uint32_t reserved;
+    int64_t bytes;     /**< tensors read and written, parameters included, of the whole batch, if each moved once */
 } det_layer_time;
 
 typedef struct det_profile {

@@ -74,7 +74,8 @@ static void test_profile(const det_model *model, bool layers) {
     for (int i = 0; i < p.n_layers; i++) {
         const det_layer_time *l = &p.layers[i];
         CHECK(l->name && l->name[0] && l->op && l->op[0] && l->impl && l->impl[0] && l->ms >= 0);
-        CHECK(!l->reserved[0] && !l->reserved[1] && !l->reserved[2]);
+        CHECK(!l->reserved && l->bytes >= 0);
+        CHECK(strcmp(l->op, "conv2d") != 0 || l->bytes > 4 * (int64_t)l->shape[0] * l->shape[1] * l->shape[2] * l->shape[3]);
         CHECK(strcmp(l->op, "conv2d") != 0 || (l->macs > 0 && l->shape[0] == 2 && l->shape[1] > 0 && l->shape[3] > 0));
         macs += l->macs;
         sum += l->ms;

@@ -148,7 +148,8 @@ class LayerTime(Structure):
         ("shape", c_int32 * 4),
         ("macs", c_int64),
         ("ms", c_float),
-        ("reserved", c_uint32 * 3),
+        ("reserved", c_uint32),
+        ("bytes", c_int64),
     ]
 
 

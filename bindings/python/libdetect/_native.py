@@ -123,6 +123,7 @@ class LayerTime:
     shape: Tuple[int, ...]  #: of its output: n, h, w, c
     macs: int  #: of the whole batch
     ms: float  #: 0 unless the context was made with profile_layers
+    bytes: int  #: read and written, parameters included, of the whole batch, if each tensor moved once
 
 
 @dataclass(frozen=True)
@@ -414,7 +415,7 @@ def _context_options(
 
 
 def _layer_time(raw: _library.LayerTime) -> LayerTime:
-    return LayerTime(text(raw.name), text(raw.op), text(raw.impl), tuple(raw.shape), raw.macs, raw.ms)
+    return LayerTime(text(raw.name), text(raw.op), text(raw.impl), tuple(raw.shape), raw.macs, raw.ms, raw.bytes)
 
 
 def _choice(value: str, choices: Sequence[str], what: str) -> int:

@@ -74,7 +74,7 @@ void complain(const char *format, ...) {
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     progress_hide();
-    fputs("detect: ", stderr);
+    fprintf(stderr, "%s: ", program_name);
     print_clean(stderr, line);
     putc('\n', stderr);
 }

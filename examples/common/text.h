@@ -5,8 +5,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Prints one line on stderr, with "detect: " in front. Control characters in it become '?': a file's name must not be
- * able to steer the terminal. */
+/* What a program calls itself in front of its messages, such as "detect". Every program defines its own. */
+extern const char program_name[];
+
+/* Prints one line on stderr, with the program's name in front. Control characters in it become '?': a file's name must
+ * not be able to steer the terminal. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Prints a text with control characters as '?'. Returns its width in characters. */
