@@ -2,7 +2,7 @@
 
     import libdetect
 
-    with libdetect.Model("faces.safetensors") as model:
+    with libdetect.Model() as model:            # the face detector that comes with libdetect; or a model file's name
         faces = model.detect(picture)           # picture: height x width x 3, uint8, RGB
         print(faces["score"], faces["landmarks"])
 
@@ -11,6 +11,8 @@ loaded when one of the names below is first used.
 """
 
 from typing import TYPE_CHECKING, Any, List
+
+from ._models import default_model
 
 if TYPE_CHECKING:
     from ._native import (
@@ -39,6 +41,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "Profile",
+    "default_model",
     "version",
 ]
 
