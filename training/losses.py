@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from network import decode
 
-BOX_WEIGHT, KEYPOINT_WEIGHT = 2.0, 4.0
+BOX_WEIGHT, KEYPOINT_WEIGHT = 2.0, 8.0
 KEYPOINT_BETA = 0.05        # of the face's size: below it the keypoint loss is quadratic
 
 

@@ -7,9 +7,9 @@ from clutter import clutter, palette, scribble
 from data import PORTRAIT_SETS, sizes
 from portraits import figure, paste
 
-KINDS = (("crop", 0.46), ("crowd", 0.16), ("scatter", 0.15), ("mosaic", 0.11), ("nobody", 0.12))
+KINDS = (("crop", 0.48), ("crowd", 0.14), ("scatter", 0.15), ("mosaic", 0.07), ("nobody", 0.16))
 # How often a set is drawn for a crop, set beside its number of pictures to the power of one half.
-SET_WEIGHTS = {"maskon": 1.3, "mik1i": 2.0, "maskwearing_gray": 1.4, "congress": 0.7, "webcam_pwa1t": 0.5, "faces_0lzot": 0.6}
+SET_WEIGHTS = {"maskon": 1.3, "mik1i": 2.0, "maskwearing_gray": 1.4, "congress": 1.0, "webcam_pwa1t": 0.5, "faces_0lzot": 0.6}
 HIDDEN, GONE = 0.35, 0.8      # share of a face covered by others from which it is ignored, and from which it is not there
 
 
@@ -59,7 +59,7 @@ class Scenes:
         h, w = image.shape[:2]
         if len(p.boxes) and rng.random() < 0.6:
             box = p.boxes[rng.integers(len(p.boxes))]
-            wanted = log_uniform(rng, 9, 0.85 * side) if rng.random() < 0.5 else rng.uniform(0.1, 1.1) * side
+            wanted = log_uniform(rng, 9, 0.85 * side) if rng.random() < 0.4 else rng.uniform(0.1, 1.1) * side
             scale = min(wanted / max(sizes(box[None])[0], 1.0), 2.5)
             scale = max(scale, side / (2.6 * min(h, w)))
             away = 0.42 * (1 - 0.6 * min(1.0, wanted / side))    # a large face stays near the middle
