@@ -16,8 +16,8 @@ HIDDEN, GONE = 0.35, 0.8      # share of a face covered by others from which it 
 class Scenes:
     """sample(rng, side) -> picture [side, side, 3] RGB bytes and its Faces."""
 
-    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS):
-        self.pixels, self.store = pixels, portraits_store
+    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0):
+        self.pixels, self.store, self.narrow = pixels, portraits_store, narrow
         sets = {}
         for p in pictures:
             sets.setdefault(p.set, []).append(p)
@@ -40,6 +40,11 @@ class Scenes:
             image[:max(0, y1)], image[max(0, y2):] = 0, 0
             image[:, :max(0, x1)], image[:, max(0, x2):] = 0, 0
         return image, clip_faces(faces, side, side)
+
+    def stretch(self, rng, spread):
+        """Width over height, its root: about 1, or squeezed as a head looks that turns away."""
+        factor = np.exp(rng.normal(0, spread))
+        return factor * rng.uniform(0.78, 0.95) if self.narrow and rng.random() < self.narrow else factor
 
     def pick(self, rng):
         part = self.sets[rng.choice(len(self.sets), p=self.set_chances)]
@@ -71,7 +76,7 @@ class Scenes:
             target = side / 2 + slack / 2 * rng.uniform(-1, 1, 2)
         turn = rng.normal(0, 13) if rng.random() < 0.3 else 0.0
         mirror = rng.random() < 0.5
-        m = affine(scale, turn, source, target, mirror, np.exp(rng.normal(0, 0.06)))
+        m = affine(scale, turn, source, target, mirror, self.stretch(rng, 0.06))
         black = rng.random() < 0.7
         border = 0 if black else [int(v) for v in rng.integers(0, 256, 3)]
         faces = transform_faces(m, Faces(p.boxes, p.keypoints, p.box_weights, p.ignore), mirror)
@@ -135,7 +140,7 @@ class Scenes:
             decoy = self.decoy(rng) if rng.random() < decoys else None
             if isinstance(decoy, str) and size < 16:          # too small to tell
                 decoy = None
-            rgba, new, centre = figure(rng, portrait, self.store, size, decoy)
+            rgba, new, centre = figure(rng, portrait, self.store, size, decoy, self.stretch)
             corner = (int(x - centre[0]), int(y - centre[1]))
             pasted = paste(image, rgba, corner)
             if pasted is None:

@@ -279,6 +279,19 @@ class Pipeline(unittest.TestCase):
                 self.assertTrue((data.sizes(faces.boxes) >= augment.SMALLEST).all())
                 self.assertEqual(len(faces.boxes), len(faces.keypoints))
 
+    def test_narrow_faces(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.make(folder)
+            pictures, _ = data.load(folder, 0.0)
+            pixels = data.pixel_store(folder, os.path.join(folder, "cache"), pictures)
+            ratios = []
+            for narrow in (0.0, 1.0):
+                made = scenes.Scenes(pictures, pixels, None, [("crop", 1.0)], narrow)
+                boxes = np.concatenate([made.sample(np.random.default_rng([2, n]), 128)[1].boxes for n in range(60)])
+                inside = boxes[(boxes > 1).all(1) & (boxes < 127).all(1)]
+                ratios.append(np.median((inside[:, 2] - inside[:, 0]) / (inside[:, 3] - inside[:, 1])))
+            self.assertLess(ratios[1], 0.85 * ratios[0])
+
     def test_a_run_stops_and_goes_on(self):
         with tempfile.TemporaryDirectory() as folder:
             self.make(folder)
@@ -316,9 +329,12 @@ class Pipeline(unittest.TestCase):
             self.assertEqual({t["dtype"] for t in header.values() if len(t["shape"]) == 4}, {"F16"})
 
     def test_the_schedule(self):
-        self.assertLess(train.rate_at(0, 10000, 1.0), 0.01)
-        self.assertAlmostEqual(train.rate_at(train.WARM_UP, 10000, 1.0), 1.0)
+        self.assertLess(train.rate_at(0, 50000, 1.0), 0.01)
+        self.assertAlmostEqual(train.rate_at(train.WARM_UP, 50000, 1.0), 1.0)
         self.assertAlmostEqual(train.rate_at(10000, 10000, 1.0), train.LAST_RATE)
+        self.assertAlmostEqual(train.rate_at(400, 4000, 1.0), 1.0)       # a short run warms up for a tenth of it
+        self.assertEqual(train.shares("crop:0.6,nobody"), [("crop", 0.6), ("nobody", 1.0)])
+        self.assertRaises(SystemExit, train.shares, "crowds:1")
         side_at = train.stages("64:0.5,96:0.5", 1000, 10)
         self.assertEqual([side_at(n) for n in (0, 499, 500, 999, 1200)], [64, 64, 96, 96, 96])
 
