@@ -6,7 +6,9 @@ through OpenCV, on the same square of --side pixels. Each counts at the score th
 Pictures: the held-out ones of --faces, and --photographs, whose labels lie in training/photographs.
 """
 import argparse
+import datetime
 import os
+import platform
 import sys
 
 import cv2
@@ -71,6 +73,17 @@ def rows(detectors, folder, pictures, least):
                 print("| %s, %d pictures | %s | | | %d in %d: %s | |" % (key, len(n), name, false, len(struck), ", ".join(struck)))
 
 
+def surroundings():
+    """Machine, versions, date: one line."""
+    cpu = platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            cpu = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), cpu)
+    import torch
+
+    return "%s; %s, Python %s, OpenCV %s, PyTorch %s" % (datetime.date.today(), cpu, platform.python_version(), cv2.__version__, torch.__version__)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("models", nargs="+", metavar="NAME=FILE", help=".safetensors (libdetect), .pth (PyTorch), .onnx (YuNet)")
@@ -85,6 +98,7 @@ def main():
         kind = os.path.splitext(path)[1]
         detectors[name or path] = (yunet_detector(path, args.side, args.yunet_score) if kind == ".onnx" else
                                    checkpoint_detector(path, args.side) if kind == ".pth" else file_detector(path, args.side))
+    print("Measured with training/compare.py, input %d: %s\n" % (args.side, surroundings()))
     print("| pictures | detector | AP50 | found | false | keypoints off by |\n| --- | --- | --- | --- | --- | --- |")
     if args.faces:
         train, held_out = split(read_labels(args.faces), HELD_OUT)

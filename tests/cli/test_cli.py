@@ -130,7 +130,7 @@ class WithoutModel(CliTest):
     def test_models(self):
         done = call("models")
         self.expect(done, DONE, lines=0)
-        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "python3 -m libdetect.convert"):
+        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "comes with libdetect", "python3 -m libdetect.convert"):
             self.assertIn(text, done.stdout)
 
     def test_wrong_usage(self):
