@@ -13,7 +13,8 @@ static const char help_text[] =
     "run; `models` lists the networks there are, and how to get one.\n"
     "\n"
     "Model and device\n"
-    "  --model FILE         model file; default: the environment's LIBDETECT_MODEL\n"
+    "  --model FILE         model file; default: the environment's LIBDETECT_MODEL, else the face detector that\n"
+    "                       comes with libdetect\n"
     "  --device NAME        auto, cpu, cuda, cuda:N or cuda:GPU-8a3f... (its UUID); auto takes a GPU that works,\n"
     "                       else the CPU  [auto]\n"
     "  --precision NAME     auto, fp32, tf32, fp16 or bf16; auto: fp16 on a GPU, fp32 on the CPU  [auto]\n"
@@ -55,10 +56,10 @@ static const char help_text[] =
     "  3  the model or the device cannot be used\n"
     "\n"
     "Examples\n"
-    "  detect --model faces.safetensors party.jpg\n"
+    "  detect party.jpg\n"
     "  detect --model yolov8n.safetensors --classes person,car --draw out photos/\n"
-    "  detect --model faces.safetensors --json photos/ | jq -r 'select(.objects == []) | .path'\n"
-    "  detect info --layers --device cpu --threads 1 faces.safetensors\n";
+    "  detect --json photos/ | jq -r 'select(.objects == []) | .path'\n"
+    "  detect info --layers --device cpu --threads 1\n";
 
 void print_help(void) {
     fputs(help_text, stdout);

@@ -1,6 +1,7 @@
 """Drives the command-line tool as a user does: real files, real exit codes.
 
-Environment: DETECT_CLI, the tool; DET_TEST_MODEL, any small model file (without it, what needs one is skipped).
+Environment: DETECT_CLI, the tool; DET_TEST_MODEL, any small model file (without it, what needs one is skipped);
+DET_MODELS_FOLDER, where the tool looks for an installed model last.
 """
 import csv
 import io
@@ -17,6 +18,8 @@ from pathlib import Path
 
 CLI = os.environ.get("DETECT_CLI", "detect")
 MODEL = os.environ.get("DET_TEST_MODEL", "")
+INSTALLED = os.environ.get("DET_MODELS_FOLDER", "")      # where an installed model is looked for last
+DEFAULT = "damofd-2.5g-kps.safetensors"
 CORPUS = Path(__file__).resolve().parent.parent / "fuzz" / "corpus" / "image"
 
 DONE, PICTURES, USAGE, NO_MODEL = 0, 1, 2, 3
@@ -71,7 +74,7 @@ def read_png(path):
     return width, height, rows
 
 
-def call(*arguments, model=MODEL, **keywords):
+def call(*arguments, model=MODEL, tool=CLI, **keywords):
     """Runs the tool on one CPU thread's worth of work; returns the finished process with its text."""
     environment = {k: v for k, v in os.environ.items() if k != "LIBDETECT_MODEL"}
     if model:
@@ -79,7 +82,7 @@ def call(*arguments, model=MODEL, **keywords):
     environment.update(keywords.pop("env", {}))
     keywords.setdefault("stdout", subprocess.PIPE)
     keywords.setdefault("stderr", subprocess.PIPE)
-    done = subprocess.run([CLI, *map(os.fspath, arguments)], env=environment, timeout=300, **keywords)
+    done = subprocess.run([tool, *map(os.fspath, arguments)], env=environment, timeout=300, **keywords)
     if done.stdout is not None:
         done.stdout = done.stdout.decode("utf-8", "surrogateescape")
     if done.stderr is not None:
@@ -127,7 +130,7 @@ class WithoutModel(CliTest):
     def test_models(self):
         done = call("models")
         self.expect(done, DONE, lines=0)
-        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "python3 -m libdetect.convert"):
+        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "comes with libdetect", "python3 -m libdetect.convert"):
             self.assertIn(text, done.stdout)
 
     def test_wrong_usage(self):
@@ -150,13 +153,29 @@ class WithoutModel(CliTest):
 
     def test_no_model(self):
         picture = self.write("a.ppm", ppm(32, 32))
-        for model in ("", str(self.directory / "none.safetensors"), str(picture), str(self.directory)):
+        for model in (str(self.directory / "none.safetensors"), str(picture), str(self.directory)):
             for command in ([picture], ["info"]):
                 with self.subTest(model=model, command=command):
                     done = call(*command, model=model)
                     self.expect(done, NO_MODEL, lines=1)
                     self.assertEqual(done.stdout, "")
-        self.expect(call(picture, model=""), NO_MODEL, "LIBDETECT_MODEL")
+
+    def test_default_model(self):
+        """Found without a word beside the program, then in its prefix; LIBDETECT_MODEL and --model come first."""
+        tool = shutil.copy(CLI, self.write("prefix/bin/none", b"").with_name("detect"))
+        picture = self.write("a.ppm", ppm(32, 32))
+        if not (Path(INSTALLED) / DEFAULT).exists():
+            self.expect(call(picture, model="", tool=tool), NO_MODEL, "LIBDETECT_MODEL", lines=1)
+        damaged = b"no model"                     # an error that names the file tells which one was opened
+        for folder in ("prefix/share/libdetect/models", "prefix/bin/models"):
+            path = self.write(f"{folder}/{DEFAULT}", damaged)
+            for command in ([picture], ["info"]):
+                done = call(*command, model="", tool=tool)
+                self.expect(done, NO_MODEL, folder.replace("prefix/share", "share"), lines=1)
+                self.assertIn(path.name, done.stderr)
+        self.expect(call(picture, model="named.safetensors", tool=tool), NO_MODEL, "named.safetensors", lines=1)
+        self.expect(call("--model", "said", picture, model="named", tool=tool), NO_MODEL, "said", lines=1)
+        self.expect(call("info", "said", model="named", tool=tool), NO_MODEL, "said", lines=1)
 
     def test_unwritable_output(self):
         for arguments in (["--help"], ["--version"], ["models"]):

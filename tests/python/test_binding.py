@@ -7,7 +7,9 @@ import sys
 import tempfile
 import threading
 import unittest
+from pathlib import Path
 from typing import Any, List
+from unittest import mock
 
 import numpy as np
 import published
@@ -17,7 +19,7 @@ from libdetect.checkpoint import Checkpoint
 
 try:
     import libdetect
-    from libdetect import _library, pictures
+    from libdetect import _library, _models, _native, pictures
 
     MISSING = ""
 except ImportError as error:
@@ -79,6 +81,26 @@ class Binding(unittest.TestCase):
         self.assertEqual((info.input_size, info.resize, info.licence), ((640, 640), "letterbox-top", "none"))
         self.assertEqual((info.mean, info.scale, info.max_objects, info.multi_label), (127.5, 1 / 128, 1000, False))
         self.assertEqual(info.n_parameters, 265_977)
+
+    def test_default_model(self) -> None:
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
+            named = os.path.join(folder, "named.safetensors")
+            with open(named, "wb") as file:
+                file.write(self.data)
+            os.environ["LIBDETECT_MODEL"] = named
+            self.assertEqual(libdetect.default_model(), named)
+            with libdetect.Model() as model:
+                self.assertEqual(model.info, self.model.info)
+            os.environ["LIBDETECT_MODEL"] = ""
+            places = [Path(folder, "none"), Path(folder)]
+            with mock.patch.object(_models, "_places", lambda: iter(places)):
+                with self.assertRaisesRegex(FileNotFoundError, "none.*LIBDETECT_MODEL"):
+                    libdetect.Model()
+                bundled = os.path.join(folder, _models.NAME)
+                os.rename(named, bundled)
+                self.assertEqual(libdetect.default_model(), bundled)
+                with libdetect.Model() as model:
+                    self.assertEqual(model.info, self.model.info)
 
     def test_context_info(self) -> None:
         info = self.context.info

@@ -2,7 +2,7 @@
 
     import libdetect
 
-    with libdetect.Model("faces.safetensors") as model:
+    with libdetect.Model() as model:            # the face detector that comes with libdetect; or a model file's name
         faces = model.detect(picture)           # picture: height x width x 3, uint8, RGB
         print(faces["score"], faces["landmarks"])
 
@@ -11,6 +11,8 @@ loaded when one of the names below is first used.
 """
 
 from typing import TYPE_CHECKING, Any, List
+
+from ._models import default_model
 
 if TYPE_CHECKING:
     from ._native import (
@@ -64,6 +66,7 @@ __all__ = [
     "build_info",
     "draw",
     "set_log",
+    "default_model",
     "version",
 ]
 #: Names that are not _native's.

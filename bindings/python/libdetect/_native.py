@@ -13,6 +13,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar
 import numpy as np
 
 from . import _library
+from ._models import default_model
 from ._library import OBJECT_DTYPE, Error, check, lib, text
 from .pictures import Prepared, prepare_all
 
@@ -172,11 +173,13 @@ class _Handle:
 class Model(_Handle):
     """Weights and their description: immutable, shared by any number of threads and contexts.
 
-    source  name of a model file, or its bytes
+    source  name of a model file, or its bytes; None: what default_model() finds
     """
 
-    def __init__(self, source: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]) -> None:
+    def __init__(self, source: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, None] = None) -> None:
         handle = c_void_p()
+        if source is None:
+            source = default_model()
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)
             check(lib.det_model_open_memory(data, len(data), byref(handle)))
