@@ -1,7 +1,6 @@
 #include "answer.h"
 
 #include <jansson.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { DIGITS = 7 }; /* what a float is good for */

@@ -7,6 +7,8 @@
 #include "query.h"
 #include "settings.h"
 
+#include <stdio.h>
+
 typedef enum outcome {
     OUTCOME_OK,
     OUTCOME_NOT_A_PICTURE, /* neither JPEG nor PNG */

@@ -19,6 +19,7 @@ typedef struct settings {
     det_context_options context; /* of every detector, but for its device */
     int32_t devices[MAX_DEVICES], device_indices[MAX_DEVICES];
     int32_t n_devices;
+    int32_t n_contexts; /* on each; 0: the library's choice */
     int32_t delay_us; /* a picture waits this long for others to share its batch */
 
     int32_t max_connections;
