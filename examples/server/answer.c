@@ -28,6 +28,11 @@ static bool add_object(json_t *list, const det_model_info *model, const det_obje
            json_object_set_new(entry, "label", json_string(model->class_names[object->class_id])) == 0;
 }
 
+/* Only networks for faces know landmarks. */
+static bool finds_faces(const det_model_info *model, int32_t class_id) {
+    return model->n_landmarks > 0 || strcmp(model->class_names[class_id], "face") == 0;
+}
+
 char *answer_objects(const det_model_info *model, const job *finished) {
     json_t *faces = json_array(), *objects = json_array();
     json_t *root = json_pack("{s: o, s: o, s: f}", "faces", faces, "objects", objects, "inference_time_ms",
@@ -35,7 +40,7 @@ char *answer_objects(const det_model_info *model, const job *finished) {
     bool ok = root != NULL;
     for (int32_t i = 0; i < finished->n_objects && ok; i++) {
         const det_object *object = &finished->objects[i];
-        bool is_face = strcmp(model->class_names[object->class_id], "face") == 0;
+        bool is_face = finds_faces(model, object->class_id);
         ok = add_object(is_face ? faces : objects, model, object, is_face);
     }
     char *text = ok ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS)) : NULL;

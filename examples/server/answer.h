@@ -4,7 +4,8 @@
 
 #include "engine.h"
 
-/* {"faces": [...], "objects": [...], "inference_time_ms": ...}: what a class called "face" found, and everything else.
+/* {"faces": [...], "objects": [...], "inference_time_ms": ...}: what a network with landmarks or a class called "face" found, and
+ * everything else.
  * The caller frees the text; NULL without memory. */
 char *answer_objects(const det_model_info *model, const job *finished);
 

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static const char too_long[] = "the body is longer than this server takes";
+
 static size_t announced_bytes(struct MHD_Connection *connection) {
     const char *text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (text == NULL)
@@ -27,12 +29,17 @@ static void refuse(request *asked, unsigned code, const char *why) {
     asked->why = why;
 }
 
+/* A refusal waits for the end of a body up to this long, so that the client sees the answer and the connection goes on. */
+static size_t bearable_bytes(const server *s) {
+    return 2 * s->given.max_body_bytes;
+}
+
 /* What the head alone tells. */
 static void check_head(request *asked, const char *method) {
     bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     bool posts = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
     if (asked->announced > asked->server->given.max_body_bytes)
-        refuse(asked, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than this server takes");
+        refuse(asked, MHD_HTTP_CONTENT_TOO_LARGE, too_long);
     else if (asked->route == NULL)
         refuse(asked, MHD_HTTP_NOT_FOUND, "there is nothing here: see /docs");
     else if (asked->route->takes_picture ? !posts : !reads)
@@ -62,9 +69,8 @@ static enum MHD_Result begin_request(server *s, struct MHD_Connection *connectio
     atomic_fetch_add(&s->counted.requests, 1);
     connections_enter(&s->clients, client, CONNECTION_RECEIVING);
     check_head(asked, method);
-    /* A refusal waits for a body of bearable length, so that the connection can go on, unless the client waits too. */
     bool waits = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
-    if (asked->refusal != 0 && (waits || asked->announced > s->given.max_body_bytes))
+    if (asked->refusal != 0 && (waits || asked->announced > bearable_bytes(s)))
         return respond_error(asked, asked->refusal, asked->why);
     return MHD_YES;
 }
@@ -77,16 +83,17 @@ static enum MHD_Result receive(request *asked, const void *data, size_t n_bytes)
         case BODY_OK:
             return MHD_YES;
         case BODY_TOO_LARGE:
-            return respond_and_cut(asked, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than this server takes");
+            refuse(asked, MHD_HTTP_CONTENT_TOO_LARGE, too_long);
+            break;
         case BODY_NO_MEMORY:
             refuse(asked, MHD_HTTP_SERVICE_UNAVAILABLE, "too much is going on");
             break;
         }
     }
     asked->swallowed += n_bytes;
-    if (asked->swallowed <= s->given.max_body_bytes)
+    if (asked->swallowed <= bearable_bytes(s))
         return MHD_YES;
-    return respond_and_cut(asked, MHD_HTTP_CONTENT_TOO_LARGE, "the body is longer than this server takes");
+    return respond_and_cut(asked, MHD_HTTP_CONTENT_TOO_LARGE, too_long);
 }
 
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path, const char *method,
