@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
+from urllib.parse import quote
 
 from server_case import ANSWER_KEYS, CORPUS, JPEG, MODEL, SERVER, ServerCase, form, main, png, read_all, until
 
@@ -105,7 +106,7 @@ class Answers(ServerCase):
         for found in answer["objects"]:
             self.assertEqual(list(found), ["bbox", "confidence", "class_id", "label"])
         label = answer["objects"][0]["label"]
-        only = server.ask("POST", f"/infer?score=0&classes={label.replace(' ', '%20')}", PICTURE).json["objects"]
+        only = server.ask("POST", f"/infer?score=0&classes={quote(label)}", PICTURE).json["objects"]
         self.assertEqual({found["label"] for found in only}, {label})
 
     def test_thresholds_are_each_requests_own(self):
@@ -122,7 +123,7 @@ class Answers(ServerCase):
         self.assertEqual(scores("score=1"), [])
         info = subprocess.run([CLI, "info", "--json", MODEL], stdout=subprocess.PIPE, check=True).stdout
         for word in ("0", json.loads(info)["classes"][0]):
-            self.assertEqual(scores(f"score=0&iou=1&classes={word}"), everything)
+            self.assertEqual(scores(f"score=0&iou=1&classes={quote(word)}"), everything)
 
     def test_most_objects(self):
         server = self.serve("--max-objects", "3")
