@@ -19,8 +19,11 @@ static bool parse_fraction(const char *text, float *value) {
     if (text[0] == '\0' || text[strspn(text, "0123456789.eE-+")] != '\0')
         return false;
     char *end;
-    *value = strtof(text, &end);
-    return *end == '\0' && *value >= 0 && *value <= 1;
+    float number = strtof(text, &end);
+    if (*end != '\0' || !(number >= 0 && number <= 1))
+        return false;
+    *value = number;
+    return true;
 }
 
 /* A number is a class's index, anything else its name; -1 when the model has no such class. */

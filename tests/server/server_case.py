@@ -11,7 +11,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 import unittest
 import zlib
@@ -167,7 +166,3 @@ class ServerCase(unittest.TestCase):
         for secret in (str(Path(SERVER).parent), str(Path(MODEL).parent), "/proc", "/tmp", "/usr", ".c:", "det_"):
             self.assertNotIn(secret, text)
         self.assertNotRegex(text, "0x[0-9a-f]{5}")
-
-
-def main():
-    sys.exit(unittest.main(argv=sys.argv[:1] + [a for a in sys.argv[1:] if a.startswith("-")]))

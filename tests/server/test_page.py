@@ -16,7 +16,7 @@ import time
 import unittest
 from pathlib import Path
 
-from server_case import PATIENCE, ServerCase, main, png
+from server_case import PATIENCE, ServerCase, png
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -194,4 +194,4 @@ if __name__ == "__main__":
     if CHROMIUM is None:
         print("SKIP: no Chromium")
         sys.exit(77)
-    main()
+    unittest.main()

@@ -12,7 +12,7 @@ import unittest
 from pathlib import Path
 from urllib.parse import quote
 
-from server_case import ANSWER_KEYS, CORPUS, JPEG, MODEL, SERVER, ServerCase, form, main, png, read_all, until
+from server_case import ANSWER_KEYS, CORPUS, JPEG, MODEL, SERVER, ServerCase, form, png, read_all, until
 
 CLI = os.environ["DETECT_CLI"]
 PICTURE = png(48, 40)
@@ -481,4 +481,4 @@ class Usage(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    main()
+    unittest.main()
