@@ -143,6 +143,11 @@ class WithoutModel(CliTest):
                           ["--device", "cuda:", "x"], ["--device", "cuda:-1", "x"], ["--device", "cudaX", "x"],
                           ["--precision", "int8", "x"], ["--json", "--csv", "x"], ["--json=1", "x"], ["--draw", "", "x"],
                           ["--layers", "x"], ["info", "a", "b"], ["info", "--model", "a", "b"], ["info", "--score", "1"],
+                          ["--video", "40", "-"], ["--video", "0x3", "-"], ["--video", "40x30:rgb", "-"],
+                          ["--video", "40x30@0", "-"], ["--video", "40x30:", "-"], ["--video", "40x30x", "-"],
+                          ["--video", "16385x3", "-"], ["--video", "40x30:nv12@25fps", "-"], ["--video", "40x30"],
+                          ["--video", "40x30", "a", "b"], ["--video", "40x30", "--batch", "2", "-"], ["--drop", "x"],
+                          ["--max-latency", "5", "x"], ["--video", "40x30", "--max-latency", "0", "-"],
                           ["models", "x"], ["models", "--json"]):
             with self.subTest(arguments=arguments):
                 done = call(*arguments, model="missing.safetensors")
