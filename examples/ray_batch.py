@@ -138,13 +138,13 @@ class Worker:
 
 def run(given: argparse.Namespace) -> Dict[str, int]:
     """Does what is not done yet; returns what it did."""
-    import ray
-
     n_shards = plan(given.pictures, given.output, given.shard_size)
     missing = [shard for shard in range(n_shards) if not part_path(given.output, shard).exists()]
     total = {"shards": 0, "skipped": n_shards - len(missing), "pictures": 0, "errors": 0, "objects": 0}
     if not missing:
         return total
+    import ray
+
     options: Dict[str, Any] = {"device": "cuda" if given.gpu else "cpu", "max_batch": given.batch}
     if not given.gpu:
         options["n_threads"] = given.threads
@@ -155,7 +155,7 @@ def run(given: argparse.Namespace) -> Dict[str, int]:
         Worker,
         fn_constructor_args=(*arguments, options, given.score),
         batch_size=1,
-        concurrency=min(given.workers, len(missing)),
+        compute=ray.data.ActorPoolStrategy(size=min(given.workers, len(missing))),
         num_cpus=given.threads,
         num_gpus=1 if given.gpu else 0,
     )
