@@ -6,11 +6,22 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
+/* Bytes that have come but were not read yet: then it is this machine that is slow, not the client. */
+static bool has_unread(const connection_record *client) {
+    int n_bytes = 0;
+    return ioctl(client->socket, FIONREAD, &n_bytes) == 0 && n_bytes > 0;
+}
+
 static bool is_slow(const connections *all, const connection_record *client, double now_ms) {
-    return client->phase != CONNECTION_WORKING && now_ms - client->since_ms > all->limit_ms;
+    enum { PATIENCE = 4 }; /* times the limit, whoever is to blame */
+    double waited_ms = now_ms - client->since_ms;
+    if (client->phase == CONNECTION_WORKING || waited_ms <= all->limit_ms)
+        return false;
+    return waited_ms > PATIENCE * all->limit_ms || !has_unread(client);
 }
 
 /* Shuts the slow ones down; libmicrohttpd then sees their end and closes them. A record leaves the list before its socket

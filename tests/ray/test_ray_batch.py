@@ -23,7 +23,7 @@ N_PICTURES, SHARD = 36, 5
 
 def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python"), "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_DEDUP_LOGS": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+            "RAY_raylet_start_wait_time_s": "300", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
 
 class RayBatch(unittest.TestCase):
