@@ -114,6 +114,6 @@ class RayBatch(unittest.TestCase):
 
 if __name__ == "__main__":
     if any(importlib.util.find_spec(name) is None for name in ("ray", "PIL", "numpy")) or not MODEL:
-        print("SKIP: ray, Pillow or the library is not there (scripts/setup --ray)")
+        print("SKIP: ray, Pillow or the library is not there (scripts/setup-extra)")
         sys.exit(77)
     unittest.main()

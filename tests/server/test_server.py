@@ -351,6 +351,18 @@ class Limits(ServerCase):
         self.assertGreater(float(server.metrics()["detect_closed_slow_total"]), 0)
         self.assertEqual(server.post(PICTURE).code, 200)
 
+    def test_clients_that_leave_half_way(self):
+        """Their connections are closed long before they would count as slow."""
+        server = self.serve("--receive-timeout", "3600")
+        source = random.Random(9)
+        for _ in range(60):
+            request = HEAD + b"Content-Length: 1000\r\n\r\nabc"
+            client = server.socket(request[:source.randrange(1, len(request))])
+            client.shutdown(socket.SHUT_WR)
+            read_all(client)
+        until(lambda: float(server.metrics()["detect_connections"]) == 1)
+        self.assertEqual(float(server.metrics()["detect_closed_slow_total"]), 0)
+
     def test_connections_wait_to_be_let_in(self):
         server = self.serve("--max-connections", "4", "--http-threads", "1", "--receive-timeout", "2")
         clients = [server.socket() for _ in range(12)]
