@@ -28,6 +28,6 @@ int main(int argc, char **argv) {
     else if (given.command == COMMAND_INFO)
         outcome = command_info(&given);
     else
-        return command_detect(&given);
+        return given.is_video ? command_video(&given) : command_detect(&given);
     return output_check() || outcome != EXIT_DONE ? outcome : EXIT_PICTURES;
 }

@@ -323,8 +323,8 @@ typedef struct det_profile {
     const det_layer_time *layers; /**< belongs to the context, valid until its next run                           */
 } det_profile;
 
-/** The times of the context's last run, by stage and by layer; zeros before the first. Set profile->struct_size
- *  first. Fails with DET_ERROR_INVALID_ARGUMENT or DET_ERROR_BUSY. */
+/** The times of the context's last run, by stage and by layer; zeros before the first. Waits for the end of that run,
+ *  one of det_run_async too. Set profile->struct_size first. Fails with DET_ERROR_INVALID_ARGUMENT or DET_ERROR_BUSY. */
 DET_API det_status det_context_get_profile(det_context *context, det_profile *profile);
 
 /* ------------------------------------------------------------------------------------------------------------ pool */
