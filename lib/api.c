@@ -1,25 +1,18 @@
-/* Every public function: check, then call one internal function. (Status, log and allocator: status.c.) */
+/* Every public function: check, then call one internal function. (Status, log and allocator: status.c; versions:
+ * build_id.c; det_pool: serving/.) */
+#include "api.h"
 #include "context.h"
+#include "file.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-#define VERSION_TEXT(x)       #x
-#define VERSION_JOIN(a, b, c) VERSION_TEXT(a) "." VERSION_TEXT(b) "." VERSION_TEXT(c)
-
-enum { MAX_PICTURE_SIDE = 16384, MAX_CANDIDATES = 65536 };
+enum { MAX_PICTURE_SIDE = 16384 };
 #define MAX_IMAGE_BYTES (4LL * MAX_PICTURE_SIDE * MAX_PICTURE_SIDE)
-
-const char *det_version(void) {
-    return VERSION_JOIN(DET_VERSION_MAJOR, DET_VERSION_MINOR, DET_VERSION_PATCH);
-}
 
 /* ----------------------------------------------------------------------------------------- structs that may grow */
 
-/* Copies a caller's struct over our defaults: an older, shorter one leaves the new fields alone; a newer, longer one
- * must not ask for what we do not know. Both begin with struct_size. */
-static det_status take_struct(void *ours, size_t our_bytes, size_t least_bytes, const void *theirs, const char *name) {
+det_status det_take_struct(void *ours, size_t our_bytes, size_t least_bytes, const void *theirs, const char *name) {
     size_t their_bytes;
     memcpy(&their_bytes, theirs, sizeof their_bytes);
     if (their_bytes < least_bytes || their_bytes > 4096)
@@ -35,8 +28,7 @@ static det_status take_struct(void *ours, size_t our_bytes, size_t least_bytes, 
     return DET_OK;
 }
 
-/* Fills in as much of a caller's struct as it has room for, struct_size aside. */
-static det_status give_struct(const void *ours, size_t our_bytes, void *theirs, const char *name) {
+det_status det_check_struct(const void *theirs, size_t our_bytes, const char *name) {
     size_t their_bytes;
     if (!theirs)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
@@ -44,6 +36,13 @@ static det_status give_struct(const void *ours, size_t our_bytes, void *theirs, 
     if (their_bytes < 2 * sizeof their_bytes || their_bytes > 4096)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s: struct_size is %zu; set it to sizeof the struct, %zu", name,
                  their_bytes, our_bytes);
+    return DET_OK;
+}
+
+det_status det_give_struct(const void *ours, size_t our_bytes, void *theirs, const char *name) {
+    size_t their_bytes;
+    DET_TRY(det_check_struct(theirs, our_bytes, name));
+    memcpy(&their_bytes, theirs, sizeof their_bytes);
     memcpy((char *)theirs + sizeof their_bytes, (const char *)ours + sizeof their_bytes,
            DET_MIN(our_bytes, their_bytes) - sizeof their_bytes);
     return DET_OK;
@@ -61,7 +60,10 @@ det_status det_model_open_memory(const void *data, size_t n_bytes, det_model **m
     if (!m)
         return DET_ERROR_OUT_OF_MEMORY;
     atomic_init(&m->n_references, 1);
-    pthread_mutex_init(&m->shared.lock, NULL);
+    if (pthread_mutex_init(&m->shared.lock, NULL)) {
+        det_free(m);
+        DET_FAIL(DET_ERROR_OUT_OF_MEMORY, "a mutex cannot be made");
+    }
     det_status status = det_weights_read(data, n_bytes, &m->weights);
     if (status != DET_OK) {
         det_model_release(m);
@@ -72,38 +74,19 @@ det_status det_model_open_memory(const void *data, size_t n_bytes, det_model **m
     return DET_OK;
 }
 
-static det_status read_file(FILE *file, const char *path, uint8_t **data, size_t *n_bytes) {
-    struct stat about;
-    if (fstat(fileno(file), &about) || !S_ISREG(about.st_mode))
-        DET_FAIL(DET_ERROR_IO, "'%s' is not a regular file", path);
-    *n_bytes = (size_t)about.st_size;
-    *data = det_alloc(*n_bytes);
-    if (!*data)
-        return DET_ERROR_OUT_OF_MEMORY;
-    size_t n_read = fread(*data, 1, *n_bytes, file);
-    if (n_read != *n_bytes)
-        DET_FAIL(DET_ERROR_IO, "'%s': %zu of %zu bytes could be read", path, n_read, *n_bytes);
-    return DET_OK;
-}
-
 det_status det_model_open(const char *path, det_model **model) {
     if (!model)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_model_open: model is NULL");
     *model = NULL;
     if (!path)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_model_open: path is NULL");
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        DET_FAIL(DET_ERROR_IO, "'%s' cannot be opened for reading", path);
     uint8_t *data = NULL;
     size_t n_bytes = 0;
-    det_status status = read_file(file, path, &data, &n_bytes);
-    fclose(file);
-    if (status == DET_OK) {
+    det_status status = det_file_read(path, &data, &n_bytes);
+    if (status == DET_OK)
         status = det_model_open_memory(data, n_bytes, model);
-        if (status != DET_OK)
-            det_fail_prefix("'%s'", path);
-    }
+    if (status != DET_OK)
+        det_fail_prefix("'%s'", path);
     det_free(data);
     return status;
 }
@@ -111,7 +94,7 @@ det_status det_model_open(const char *path, det_model **model) {
 det_status det_model_get_info(const det_model *model, det_model_info *info) {
     if (!model)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_model_get_info: model is NULL");
-    return give_struct(&model->weights.info, sizeof model->weights.info, info, "det_model_info");
+    return det_give_struct(&model->weights.info, sizeof model->weights.info, info, "det_model_info");
 }
 
 void det_model_close(det_model *model) {
@@ -136,21 +119,21 @@ static det_status check_side(int value, const char *name) {
              below, above);
 }
 
-static det_status check_range(int value, int low, int high, const char *name) {
+det_status det_check_range(int value, int low, int high, const char *name) {
     if (value < low || value > high)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "%s is %d; %d to %d is allowed", name, value, low, high);
     return DET_OK;
 }
 
 static det_status check_options(const det_context_options *o) {
-    DET_TRY(check_range(o->device, DET_DEVICE_AUTO, DET_DEVICE_CUDA, "device"));
-    DET_TRY(check_range(o->device_index, 0, INT32_MAX, "device_index"));
-    DET_TRY(check_range(o->precision, DET_PRECISION_AUTO, DET_BF16, "precision"));
+    DET_TRY(det_check_range(o->device, DET_DEVICE_AUTO, DET_DEVICE_CUDA, "device"));
+    DET_TRY(det_check_range(o->device_index, 0, INT32_MAX, "device_index"));
+    DET_TRY(det_check_range(o->precision, DET_PRECISION_AUTO, DET_BF16, "precision"));
     DET_TRY(check_side(o->width, "width"));
     DET_TRY(check_side(o->height, "height"));
-    DET_TRY(check_range(o->max_batch, 0, DET_MAX_BATCH, "max_batch"));
-    DET_TRY(check_range(o->n_threads, 0, DET_MAX_THREADS, "n_threads"));
-    DET_TRY(check_range(o->max_candidates, 0, MAX_CANDIDATES, "max_candidates"));
+    DET_TRY(det_check_range(o->max_batch, 0, DET_MAX_BATCH, "max_batch"));
+    DET_TRY(det_check_range(o->n_threads, 0, DET_MAX_THREADS, "n_threads"));
+    DET_TRY(det_check_range(o->max_candidates, 0, DET_MAX_CANDIDATES, "max_candidates"));
     const uint32_t known = DET_CONTEXT_PROFILE_LAYERS | DET_CONTEXT_TUNE | DET_CONTEXT_NO_GRAPH;
     if (o->flags & ~known)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "flags is 0x%x; this version knows 0x%x", o->flags, known);
@@ -169,7 +152,7 @@ det_status det_context_create(const det_model *model, const det_context_options 
     det_context_options own;
     det_context_options_init(&own);
     if (options)
-        DET_TRY(take_struct(&own, sizeof own, sizeof(size_t), options, "det_context_options"));
+        DET_TRY(det_take_struct(&own, sizeof own, sizeof(size_t), options, "det_context_options"));
     DET_TRY(check_options(&own));
     return det_context_build((det_model *)(uintptr_t)model, &own, false, context);
 }
@@ -196,10 +179,14 @@ det_status det_context_get_info(const det_context *context, det_context_info *in
                             .arena_bytes = plan->arena_bytes,
                             .workspace_bytes = plan->workspace_bytes + plan->candidates_bytes,
                             .device_name = plan->backend->device_name(plan->device)};
-    return give_struct(&own, sizeof own, info, "det_context_info");
+    return det_give_struct(&own, sizeof own, info, "det_context_info");
 }
 
 static det_status enter(det_context *context) {
+    if (context->process != getpid())
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "the context was made by process %ld and not by %ld, which was forked from it; "
+                                        "make one after the fork",
+                 (long)context->process, (long)getpid());
     if (atomic_flag_test_and_set(&context->busy))
         DET_FAIL(DET_ERROR_BUSY, "the context is in use by another thread; give each thread its own");
     return DET_OK;
@@ -219,12 +206,13 @@ void det_thresholds_init(det_thresholds *thresholds) {
                                        .max_objects = -1};
 }
 
-static det_status check_thresholds(const det_thresholds *t, int n_classes) {
+det_status det_check_thresholds(const det_thresholds *t, int n_classes) {
     if (!(t->score <= 1) || !(t->iou <= 1))
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "score is %g, iou %g; 0 to 1 is allowed, and negative for the default",
                  (double)t->score, (double)t->iou);
-    if (t->max_objects == 0 || t->max_objects > MAX_CANDIDATES)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "max_objects is %d; 1 to %d is allowed", t->max_objects, MAX_CANDIDATES);
+    if (t->max_objects == 0 || t->max_objects > DET_MAX_CANDIDATES)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "max_objects is %d; 1 to %d is allowed", t->max_objects,
+                 DET_MAX_CANDIDATES);
     if ((t->class_scores || t->class_enabled) && t->n_classes != n_classes)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "n_classes is %d; the model has %d", t->n_classes, n_classes);
     for (int i = 0; t->class_scores && i < n_classes; i++) {
@@ -241,8 +229,8 @@ det_status det_context_set_thresholds(det_context *context, const det_thresholds
     det_thresholds own;
     det_thresholds_init(&own);
     if (thresholds)
-        DET_TRY(take_struct(&own, sizeof own, sizeof(size_t), thresholds, "det_thresholds"));
-    DET_TRY(check_thresholds(&own, context->model->weights.info.n_classes));
+        DET_TRY(det_take_struct(&own, sizeof own, sizeof(size_t), thresholds, "det_thresholds"));
+    DET_TRY(det_check_thresholds(&own, context->model->weights.info.n_classes));
     DET_TRY(enter(context));
     det_context_apply_thresholds(context, &own);
     leave(context);
@@ -251,7 +239,7 @@ det_status det_context_set_thresholds(det_context *context, const det_thresholds
 
 /* ----------------------------------------------------------------------------------------------------------- run */
 
-static det_status check_image(const det_image *image, int index, bool host_only) {
+det_status det_check_image(const det_image *image, int index, bool host_only) {
     static const int pixel_bytes[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
     if (image->format < DET_RGB8 || image->format > DET_NV12)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: format %d is none of DET_RGB8 to DET_NV12", index,
@@ -299,10 +287,10 @@ static det_status run(det_context *context, const det_image *images, int32_t n, 
                  context->options.max_batch);
     bool host_only = context->plan.backend->device_type == DET_DEVICE_CPU;
     det_output own = {0};
-    DET_TRY(take_struct(&own, sizeof own, offsetof(det_output, cuts), output, "det_output"));
+    DET_TRY(det_take_struct(&own, sizeof own, offsetof(det_output, cuts), output, "det_output"));
     DET_TRY(check_output(&own, host_only));
     for (int i = 0; i < n; i++)
-        DET_TRY(check_image(&images[i], i, host_only));
+        DET_TRY(det_check_image(&images[i], i, host_only));
     DET_TRY(enter(context));
     det_status status = det_context_run(context, images, n, &own, stream, wait);
     leave(context);
@@ -322,6 +310,8 @@ det_status det_run_async(det_context *context, const det_image *images, int32_t 
 
 static det_status fill_profile(det_context *c, det_profile *p) {
     bool layers = c->plan.profile_layers;
+    int32_t precision = c->options.precision;
+    int value_bytes = precision == DET_FP16 || precision == DET_BF16 ? 2 : 4;
     det_stage_times times = {.total = c->total_ms};
     if (c->has_run)
         DET_TRY(c->plan.backend->times(c->plan.device, &c->plan, &times));
@@ -334,7 +324,8 @@ static det_status fill_profile(det_context *c, det_profile *p) {
                                              .impl = step->impl ? step->impl : c->plan.backend->name,
                                              .shape = {s.n, s.h, s.w, s.c},
                                              .macs = det_node_macs(step->node, step->input_shapes, s),
-                                             .ms = layers ? step->ms : 0};
+                                             .ms = layers ? step->ms : 0,
+                                             .bytes = value_bytes * det_node_values(step->node, step->input_shapes, s)};
     }
     p->upload_ms = times.upload;
     p->preprocess_ms = times.preprocess;
@@ -356,5 +347,5 @@ det_status det_context_get_profile(det_context *context, det_profile *profile) {
     det_status status = fill_profile(context, &own);
     leave(context);
     DET_TRY(status);
-    return give_struct(&own, sizeof own, profile, "det_profile");
+    return det_give_struct(&own, sizeof own, profile, "det_profile");
 }

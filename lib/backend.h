@@ -139,6 +139,9 @@ typedef struct det_backend {
     det_status (*read)(det_device *device, const void *data, size_t n_bytes, void *bytes);
     det_status (*write)(det_device *device, void *data, size_t n_bytes, const void *bytes);
     const det_kernel *const *kernels; /* [DET_N_OPS] */
+    /* Host memory that every device of the backend copies from faster than from any other. NULL: there is none. */
+    det_status (*allocate_pinned)(det_device *device, size_t n_bytes, void **memory);
+    void (*release_pinned)(det_device *device, void *memory);
 } det_backend;
 
 /* The backend for DET_DEVICE_*; opens the CUDA module at the first request for it. */

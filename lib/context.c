@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { DEFAULT_CANDIDATES = 4096 };
 
@@ -80,6 +81,7 @@ det_status det_context_build(det_model *model, const det_context_options *option
     if (!c)
         return DET_ERROR_OUT_OF_MEMORY;
     atomic_flag_clear(&c->busy);
+    c->process = getpid();
     det_model_retain(model);
     c->model = model;
     c->options = *options;
@@ -93,7 +95,7 @@ det_status det_context_build(det_model *model, const det_context_options *option
 }
 
 void det_context_free(det_context *c) {
-    if (!c)
+    if (!c || c->process != getpid()) /* in a child there are no threads to wait for: its copy is left alone */
         return;
     if (c->plan.backend) {
         det_plan_close(&c->plan);

@@ -5,6 +5,7 @@
 #include "plan.h"
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 struct det_model {
     atomic_int n_references; /* the caller's and every context's */
@@ -15,6 +16,7 @@ struct det_model {
 struct det_context {
     det_model *model;
     atomic_flag busy;
+    pid_t process; /* that made it: its threads and its device are not in a child */
     det_context_options options; /* as resolved */
     det_plan plan;
     det_limits limits;

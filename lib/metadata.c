@@ -11,30 +11,33 @@ static const char *const resize_names[] = {
     [DET_RESIZE_LETTERBOX_CENTRE] = "letterbox-centre",
 };
 
-static det_status get_text(const json_t *object, const char *key, const char **out) {
-    *out = json_string_value(json_object_get(object, key));
+static det_status get_text(const det_json *object, const char *key, const char **out) {
+    *out = det_json_text(det_json_get(object, key));
     if (!*out)
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: '%s' is not a string", key);
     return DET_OK;
 }
 
-static det_status get_number(const json_t *object, const char *key, double low, double high, float *out) {
-    const json_t *value = json_object_get(object, key);
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= low && number <= high))
+static det_status get_number(const det_json *object, const char *key, double low, double high, float *out) {
+    const det_json *value = det_json_get(object, key);
+    double number = !value                             ? NAN
+                    : value->kind == DET_JSON_INTEGER ? (double)value->u.integer
+                    : value->kind == DET_JSON_REAL    ? value->u.real
+                                                      : NAN;
+    if (!(number >= low && number <= high))
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: '%s' is not a number from %g to %g", key, low, high);
     *out = (float)number;
     return DET_OK;
 }
 
-static det_status get_integer(const json_t *value, const char *key, int low, int high, int32_t *out) {
-    if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
+static det_status get_integer(const det_json *value, const char *key, int low, int high, int32_t *out) {
+    if (!value || value->kind != DET_JSON_INTEGER || value->u.integer < low || value->u.integer > high)
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: '%s' is not an integer from %d to %d", key, low, high);
-    *out = (int32_t)json_integer_value(value);
+    *out = (int32_t)value->u.integer;
     return DET_OK;
 }
 
-static det_status get_resize(const json_t *object, int32_t *out) {
+static det_status get_resize(const det_json *object, int32_t *out) {
     const char *name;
     DET_TRY(get_text(object, "resize", &name));
     for (size_t i = 0; i < DET_COUNT(resize_names); i++) {
@@ -46,40 +49,40 @@ static det_status get_resize(const json_t *object, int32_t *out) {
     DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'resize' is '%s', not stretch, letterbox-top or letterbox-centre", name);
 }
 
-static det_status get_classes(const json_t *object, det_weights *out) {
-    const json_t *classes = json_object_get(object, "classes");
-    size_t n = json_array_size(classes);
-    if (n < 1 || n > MAX_CLASSES)
+static det_status get_classes(const det_json *object, det_weights *out) {
+    const det_json *classes = det_json_get(object, "classes");
+    if (!classes || classes->kind != DET_JSON_ARRAY || classes->n < 1 || classes->n > MAX_CLASSES)
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'classes' is not an array of 1 to %d names", MAX_CLASSES);
-    out->class_names = det_alloc_array(n, sizeof *out->class_names);
+    out->class_names = det_alloc_array((size_t)classes->n, sizeof *out->class_names);
     if (!out->class_names)
         return DET_ERROR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        out->class_names[i] = json_string_value(json_array_get(classes, i));
-        if (!out->class_names[i])
-            DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: entry %zu of 'classes' is not a string", i);
+    int n = 0;
+    for (const det_json *name = classes->first; name; name = name->next, n++) {
+        out->class_names[n] = det_json_text(name);
+        if (!out->class_names[n])
+            DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: entry %d of 'classes' is not a string", n);
     }
     out->info.class_names = out->class_names;
-    out->info.n_classes = (int32_t)n;
+    out->info.n_classes = n;
     return DET_OK;
 }
 
-static det_status get_input(const json_t *object, det_model_info *info) {
-    const json_t *input = json_object_get(object, "input");
-    if (json_array_size(input) != 2)
+static det_status get_input(const det_json *object, det_model_info *info) {
+    const det_json *input = det_json_get(object, "input");
+    if (!input || input->kind != DET_JSON_ARRAY || input->n != 2)
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'input' is not [width, height]");
-    DET_TRY(get_integer(json_array_get(input, 0), "input", 32, MAX_INPUT, &info->input_width));
-    DET_TRY(get_integer(json_array_get(input, 1), "input", 32, MAX_INPUT, &info->input_height));
+    DET_TRY(get_integer(det_json_item(input, 0), "input", 32, MAX_INPUT, &info->input_width));
+    DET_TRY(get_integer(det_json_item(input, 1), "input", 32, MAX_INPUT, &info->input_height));
     if (info->input_width % 32 || info->input_height % 32)
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'input' is %dx%d; both must be multiples of 32", info->input_width,
                  info->input_height);
     return DET_OK;
 }
 
-static det_status read_fields(const json_t *object, det_weights *out) {
+static det_status read_fields(const det_json *object, det_weights *out) {
     det_model_info *info = &out->info;
     int32_t format = 0;
-    DET_TRY(get_integer(json_object_get(object, "format"), "format", 1, INT32_MAX, &format));
+    DET_TRY(get_integer(det_json_get(object, "format"), "format", 1, INT32_MAX, &format));
     if (format != FORMAT)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "model file format %d; this library reads format %d", format, FORMAT);
     DET_TRY(get_text(object, "family", &info->family));
@@ -94,27 +97,22 @@ static det_status read_fields(const json_t *object, det_weights *out) {
     DET_TRY(get_number(object, "scale", 1e-6, 1e3, &info->scale));
     DET_TRY(get_number(object, "score", 0, 1, &info->score_threshold));
     DET_TRY(get_number(object, "iou", 0, 1, &info->iou_threshold));
-    const json_t *multi_label = json_object_get(object, "multi_label");
-    if (!json_is_boolean(multi_label))
+    const det_json *multi_label = det_json_get(object, "multi_label");
+    if (!multi_label || (multi_label->kind != DET_JSON_TRUE && multi_label->kind != DET_JSON_FALSE))
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'multi_label' is not true or false");
-    info->multi_label = json_is_true(multi_label);
-    DET_TRY(get_integer(json_object_get(object, "max_objects"), "max_objects", 1, 65536, &info->max_objects));
-    DET_TRY(get_integer(json_object_get(object, "landmarks"), "landmarks", 0, 5, &info->n_landmarks));
+    info->multi_label = multi_label->kind == DET_JSON_TRUE;
+    DET_TRY(get_integer(det_json_get(object, "max_objects"), "max_objects", 1, 65536, &info->max_objects));
+    DET_TRY(get_integer(det_json_get(object, "landmarks"), "landmarks", 0, 5, &info->n_landmarks));
     if (info->n_landmarks != 0 && info->n_landmarks != 5)
         DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'landmarks' is %d, not 0 or 5", info->n_landmarks);
     return get_classes(object, out);
 }
 
-det_status det_metadata_read(const json_t *header, det_weights *out) {
-    const json_t *text = json_object_get(json_object_get(header, "__metadata__"), "libdetect");
-    if (!json_is_string(text))
+det_status det_metadata_read(const det_json *header, det_weights *out) {
+    const char *text = det_json_text(det_json_get(det_json_get(header, "__metadata__"), "libdetect"));
+    if (!text)
         DET_FAIL(DET_ERROR_BAD_MODEL, "no libdetect metadata: a checkpoint must be converted first "
                                       "(python3 -m libdetect.convert IN OUT)");
-    json_error_t error;
-    json_t *object = json_loadb(json_string_value(text), json_string_length(text), JSON_REJECT_DUPLICATES, &error);
-    if (!object)
-        DET_FAIL(json_error_code(&error) == json_error_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_BAD_MODEL,
-                 "metadata is not JSON: %s at byte %d", error.text, error.position);
-    out->metadata = object;
-    return read_fields(object, out);
+    DET_TRY(det_json_read("metadata", text, strlen(text), &out->metadata));
+    return read_fields(out->metadata, out);
 }

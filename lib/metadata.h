@@ -4,9 +4,7 @@
 
 #include "weights.h"
 
-#include <jansson.h>
-
 /* Fills out->info, out->class_names and out->metadata from a safetensors header. */
-det_status det_metadata_read(const json_t *header, det_weights *out);
+det_status det_metadata_read(const det_json *header, det_weights *out);
 
 #endif

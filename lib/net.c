@@ -27,6 +27,25 @@ int64_t det_node_macs(const det_node *node, const det_shape *inputs, det_shape o
     return 0;
 }
 
+static int64_t weight_values(const det_weight *weight) {
+    int64_t values = weight ? 1 : 0;
+    for (int i = 0; weight && i < weight->n_dims; i++)
+        values *= weight->shape[i];
+    return values;
+}
+
+int64_t det_node_values(const det_node *node, const det_shape *inputs, det_shape output) {
+    int64_t values = det_shape_values(output);
+    for (int i = 0; i < node->n_inputs; i++)
+        values += det_shape_values(inputs[i]);
+    if (node->op == DET_OP_CONV2D)
+        for (int i = 0; i < node->u.conv.n_parts; i++)
+            values += weight_values(node->u.conv.parts[i].weight) + weight_values(node->u.conv.parts[i].bias);
+    if (node->op == DET_OP_GROUP_NORM)
+        values += weight_values(node->u.group_norm.weight) + weight_values(node->u.group_norm.bias);
+    return values;
+}
+
 det_name_text det_name(const char *format, ...) {
     det_name_text name;
     va_list arguments;

@@ -102,4 +102,7 @@ typedef struct det_node {
 /* Multiply-accumulates of a node, for inputs and output of these shapes; 0 for what is no product. */
 int64_t det_node_macs(const det_node *node, const det_shape *inputs, det_shape output);
 
+/* Values that a node reads and writes: inputs, output, parameters, each once. */
+int64_t det_node_values(const det_node *node, const det_shape *inputs, det_shape output);
+
 #endif

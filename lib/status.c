@@ -31,6 +31,16 @@ const char *det_status_name(det_status status) {
         return "DET_ERROR_BUSY";
     case DET_ERROR_INTERNAL:
         return "DET_ERROR_INTERNAL";
+    case DET_ERROR_QUEUE_FULL:
+        return "DET_ERROR_QUEUE_FULL";
+    case DET_ERROR_TIMEOUT:
+        return "DET_ERROR_TIMEOUT";
+    case DET_ERROR_DEADLINE:
+        return "DET_ERROR_DEADLINE";
+    case DET_ERROR_CANCELLED:
+        return "DET_ERROR_CANCELLED";
+    case DET_ERROR_CLOSED:
+        return "DET_ERROR_CLOSED";
     default:
         return "unknown status";
     }
@@ -106,10 +116,13 @@ det_status det_set_allocator(const det_allocator *allocator) {
         memset(&hooks, 0, sizeof hooks);
         return DET_OK;
     }
-    if (allocator->struct_size < sizeof *allocator || !allocator->allocate || !allocator->release)
+    const size_t first = offsetof(det_allocator, user) + sizeof allocator->user; /* of the first release */
+    size_t size = allocator->struct_size;
+    if (size < first || size > 4096 || !allocator->allocate || !allocator->release)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_set_allocator: struct_size is %zu, not %zu, or a function is NULL",
-                 allocator->struct_size, sizeof *allocator);
-    hooks = *allocator;
+                 size, sizeof *allocator);
+    memset(&hooks, 0, sizeof hooks);
+    memcpy(&hooks, allocator, DET_MIN(size, sizeof hooks));
     return DET_OK;
 }
 

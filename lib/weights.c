@@ -2,12 +2,12 @@
 
 #include "metadata.h"
 
-#include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER_BYTES = 4 << 20, MAX_TENSORS = 4096, LENGTH_BYTES = 8 };
+enum { MAX_HEADER_BYTES = 4 << 20, MAX_TENSORS = 4096, LENGTH_BYTES = DET_WEIGHTS_START_BYTES };
 
 /* Where a tensor lies in the file, for the checks that need file order. */
 typedef struct extent {
@@ -26,27 +26,27 @@ const char *det_shape_text(const int64_t *shape, int n_dims, char text[64]) {
 }
 
 /* `data_offsets`: two non-negative integers. */
-static bool read_offsets(const json_t *entry, extent *e) {
-    const json_t *offsets = json_object_get(entry, "data_offsets");
-    const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
-    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
+static bool read_offsets(const det_json *entry, extent *e) {
+    const det_json *offsets = det_json_get(entry, "data_offsets");
+    const det_json *begin = det_json_item(offsets, 0), *end = det_json_item(offsets, 1);
+    if (!end || offsets->n != 2 || begin->kind != DET_JSON_INTEGER || end->kind != DET_JSON_INTEGER)
         return false;
-    if (json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin))
+    if (begin->u.integer < 0 || end->u.integer < begin->u.integer)
         return false;
-    e->begin = (uint64_t)json_integer_value(begin);
-    e->end = (uint64_t)json_integer_value(end);
+    e->begin = (uint64_t)begin->u.integer;
+    e->end = (uint64_t)end->u.integer;
     return true;
 }
 
-static det_status read_shape(const json_t *entry, det_weight *w) {
-    const json_t *shape = json_object_get(entry, "shape");
-    if (!json_is_array(shape) || json_array_size(shape) > DET_MAX_DIMS)
+static det_status read_shape(const det_json *entry, det_weight *w) {
+    const det_json *shape = det_json_get(entry, "shape");
+    if (!shape || shape->kind != DET_JSON_ARRAY || shape->n > DET_MAX_DIMS)
         DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': shape is not an array of 0 to %d sizes", w->name, DET_MAX_DIMS);
-    w->n_dims = (int)json_array_size(shape);
+    w->n_dims = shape->n;
     w->n_values = 1;
     for (int i = 0; i < w->n_dims; i++) {
-        const json_t *size = json_array_get(shape, (size_t)i);
-        int64_t value = json_is_integer(size) ? json_integer_value(size) : 0;
+        const det_json *size = det_json_item(shape, i);
+        int64_t value = size->kind == DET_JSON_INTEGER ? size->u.integer : 0;
         if (value < 1 || value > INT32_MAX || w->n_values > INT64_MAX / 8 / value)
             DET_FAIL(DET_ERROR_BAD_MODEL,
                      "tensor '%s': size %d of its shape is not from 1 to 2147483647, or the whole is too large",
@@ -57,14 +57,15 @@ static det_status read_shape(const json_t *entry, det_weight *w) {
     return DET_OK;
 }
 
-static det_status read_entry(const char *name, const json_t *entry, uint64_t data_bytes, extent *e) {
+static det_status read_entry(const det_json *entry, uint64_t data_bytes, extent *e) {
     det_weight *w = e->weight;
+    const char *name = entry->key;
     size_t length = strlen(name);
     if (length < 1 || length >= DET_NAME_BYTES)
         DET_FAIL(DET_ERROR_BAD_MODEL, "a tensor's name has %zu bytes; 1 to %d are allowed", length, DET_NAME_BYTES - 1);
     memcpy(w->name, name, length + 1);
     DET_TRY(read_shape(entry, w));
-    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+    const char *dtype = det_json_text(det_json_get(entry, "dtype"));
     e->half = dtype && !strcmp(dtype, "F16");
     if (!dtype || (strcmp(dtype, "F32") != 0 && !e->half))
         DET_FAIL(DET_ERROR_BAD_MODEL, "tensor '%s': dtype is '%s'; F32 and F16 are allowed", name,
@@ -132,16 +133,14 @@ static det_status copy_values(const uint8_t *bytes, const extent *e, float *out)
     return DET_OK;
 }
 
-static det_status read_tensors(json_t *header, const uint8_t *data, uint64_t data_bytes, extent *extents,
+static det_status read_tensors(det_json *header, const uint8_t *data, uint64_t data_bytes, extent *extents,
                                det_weights *out) {
     int n = 0;
-    const char *name;
-    json_t *entry;
-    json_object_foreach(header, name, entry) {
-        if (!strcmp(name, "__metadata__"))
+    for (const det_json *entry = header->first; entry; entry = entry->next) {
+        if (!strcmp(entry->key, "__metadata__"))
             continue;
         extents[n].weight = &out->tensors[n];
-        DET_TRY(read_entry(name, entry, data_bytes, &extents[n]));
+        DET_TRY(read_entry(entry, data_bytes, &extents[n]));
         out->n_values += extents[n].weight->n_values; /* cannot overflow: each is at most data_bytes / 2 */
         n++;
     }
@@ -160,8 +159,8 @@ static det_status read_tensors(json_t *header, const uint8_t *data, uint64_t dat
     return DET_OK;
 }
 
-static det_status read_header(json_t *header, const uint8_t *data, uint64_t data_bytes, det_weights *out) {
-    size_t n_entries = json_object_size(header), n_tensors = n_entries - !!json_object_get(header, "__metadata__");
+static det_status read_header(det_json *header, const uint8_t *data, uint64_t data_bytes, det_weights *out) {
+    size_t n_entries = (size_t)header->n, n_tensors = n_entries - (det_json_get(header, "__metadata__") != NULL);
     if (n_tensors > MAX_TENSORS)
         DET_FAIL(DET_ERROR_BAD_MODEL, "%zu tensors; at most %d are allowed", n_tensors, MAX_TENSORS);
     DET_TRY(det_metadata_read(header, out));
@@ -174,35 +173,36 @@ static det_status read_header(json_t *header, const uint8_t *data, uint64_t data
     return status;
 }
 
-det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *out) {
+det_status det_weights_check_start(const uint8_t *data, uint64_t n_bytes, uint64_t *header_bytes) {
     if (n_bytes < LENGTH_BYTES)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: %zu bytes, a header needs at least %d", n_bytes, LENGTH_BYTES);
-    uint64_t header_bytes = 0;
+        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: %llu bytes, a header needs at least %d",
+                 (unsigned long long)n_bytes, LENGTH_BYTES);
+    uint64_t length = 0;
     for (int i = 0; i < LENGTH_BYTES; i++)
-        header_bytes |= (uint64_t)data[i] << 8 * i;
-    if (header_bytes > MAX_HEADER_BYTES)
+        length |= (uint64_t)data[i] << 8 * i;
+    if (length > MAX_HEADER_BYTES)
         DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: a header of %llu bytes, at most %d are allowed",
-                 (unsigned long long)header_bytes, MAX_HEADER_BYTES);
-    if (header_bytes > n_bytes - LENGTH_BYTES)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %zu",
-                 (unsigned long long)header_bytes, n_bytes);
-    json_error_t error;
-    json_t *header =
-        json_loadb((const char *)data + LENGTH_BYTES, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!header)
-        DET_FAIL(json_error_code(&error) == json_error_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_BAD_MODEL,
-                 "the header is not JSON: %s at byte %d", error.text, error.position);
-    det_status status;
-    if (json_is_object(header))
-        status = read_header(header, data + LENGTH_BYTES + header_bytes, n_bytes - LENGTH_BYTES - header_bytes, out);
-    else
-        status = det_fail(DET_ERROR_BAD_MODEL, "the header is not a JSON object");
-    json_decref(header);
+                 (unsigned long long)length, MAX_HEADER_BYTES);
+    if (length > n_bytes - LENGTH_BYTES)
+        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %llu",
+                 (unsigned long long)length, (unsigned long long)n_bytes);
+    *header_bytes = length;
+    return DET_OK;
+}
+
+det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *out) {
+    uint64_t header_bytes = 0;
+    det_json *header = NULL;
+    DET_TRY(det_weights_check_start(data, n_bytes, &header_bytes));
+    DET_TRY(det_json_read("the header", (const char *)data + LENGTH_BYTES, (size_t)header_bytes, &header));
+    det_status status =
+        read_header(header, data + LENGTH_BYTES + header_bytes, n_bytes - LENGTH_BYTES - header_bytes, out);
+    det_free(header);
     return status;
 }
 
 void det_weights_close(det_weights *weights) {
-    json_decref(weights->metadata);
+    det_free(weights->metadata);
     det_free(weights->class_names);
     det_free(weights->tensors);
     det_free(weights->values);

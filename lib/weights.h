@@ -2,9 +2,9 @@
 #ifndef DET_WEIGHTS_H
 #define DET_WEIGHTS_H
 
-#include "status.h"
+#include "json.h"
 
-enum { DET_NAME_BYTES = 128, DET_MAX_DIMS = 4 };
+enum { DET_NAME_BYTES = 128, DET_MAX_DIMS = 4, DET_WEIGHTS_START_BYTES = 8 };
 
 typedef struct det_weight {
     char name[DET_NAME_BYTES];
@@ -19,10 +19,13 @@ typedef struct det_weights {
     det_weight *tensors; /* sorted by name */
     float *values;       /* of all tensors */
     int64_t n_values;
-    void *metadata; /* json_t: the texts of `info` belong to it */
+    det_json *metadata; /* the texts of `info` belong to it */
     const char **class_names;
     det_model_info info;
 } det_weights;
+
+/* What the first 8 bytes tell of a file of n_bytes: the length of its header, or that it is no model file. */
+det_status det_weights_check_start(const uint8_t *data, uint64_t n_bytes, uint64_t *header_bytes);
 
 /* Reads a model file's bytes. `out` is zeroed memory; det_weights_close gives back whatever it holds. */
 det_status det_weights_read(const uint8_t *data, size_t n_bytes, det_weights *out);

@@ -90,11 +90,22 @@ def average_precision(scores, right, n_true):
     return float(np.sum(np.diff(recall) * precision))
 
 
+def best_score(scores, right, n_true):
+    """The score at which the harmonic mean of precision and recall is largest, and that mean."""
+    if not n_true or not len(scores):
+        return 1.0, 0.0
+    order = np.argsort(-scores, kind="stable")
+    f = 2 * np.cumsum(right[order]) / (np.arange(1, len(order) + 1) + n_true)
+    best = int(np.argmax(f))
+    return float(scores[order[best]]), float(f[best])
+
+
 class Tally:
     """Results over pictures: what was found, right or wrong, and how far keypoints are off."""
 
-    def __init__(self, least):
+    def __init__(self, least, threshold=0.5):
         self.least = least                                        # faces below this size, pixels, count for nothing
+        self.threshold = threshold                                # scores from here on count as found
         self.scores, self.right, self.n_true, self.gaps = [], [], 0, []
 
     def add(self, found, picture):
@@ -106,20 +117,27 @@ class Tally:
         self.scores.append(scores[counts])
         self.right.append(taken[counts] >= 0)
         self.n_true += int(big.sum())
-        for i in np.flatnonzero((taken >= 0) & counts & (scores >= 0.5)):
+        for i in np.flatnonzero((taken >= 0) & counts & (scores >= self.threshold)):
             if keypoints is not None and np.isfinite(picture.keypoints[taken[i]]).all():
                 gap = np.linalg.norm(keypoints[i] - picture.keypoints[taken[i]], axis=1).mean()
                 self.gaps.append(gap / sizes(picture.boxes[taken[i]][None])[0])
 
-    def report(self, name, threshold):
-        if not self.scores:
-            return
-        scores, right = np.concatenate(self.scores), np.concatenate(self.right)
-        sure = scores >= threshold
-        gap = ", keypoints off by %.1f %% of the face's size" % (100 * np.mean(self.gaps)) if self.gaps else ""
+    def joined(self):
+        """Scores of all boxes that count, and whether each is right."""
+        return np.concatenate(self.scores or [np.zeros(0)]), np.concatenate(self.right or [np.zeros(0, bool)])
+
+    def figures(self):
+        """AP50; faces found, boxes that are none, at the threshold; keypoints' mean distance in face sizes (NaN: none)."""
+        scores, right = self.joined()
+        sure = scores >= self.threshold
+        return (average_precision(scores, right, self.n_true), int((sure & right).sum()), int((sure & ~right).sum()),
+                float(np.mean(self.gaps)) if self.gaps else float("nan"))
+
+    def report(self, name):
+        ap, found, false, gap = self.figures()
         print("%-18s %4d faces: AP50 %.3f; at score %.2f found %d, false %d%s"
-              % (name, self.n_true, average_precision(scores, right, self.n_true), threshold,
-                 (sure & right).sum(), (sure & ~right).sum(), gap), flush=True)
+              % (name, self.n_true, ap, self.threshold, found, false,
+                 "" if np.isnan(gap) else ", keypoints off by %.1f %% of the face's size" % (100 * gap)), flush=True)
 
 
 def load_model(path, variant, device="cpu"):
@@ -132,6 +150,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("checkpoint")
     p.add_argument("folders", nargs="+", help="folders with labels.jsonl")
+    p.add_argument("--images", help="where the pictures lie, if not beside their labels.jsonl")
     p.add_argument("--everything", action="store_true", help="all pictures, not the held-out ones alone, boxes as labelled")
     p.add_argument("--variant", default="2.5g-kps")
     p.add_argument("--side", type=int, default=640, help="network input, pixels [640]")
@@ -147,10 +166,10 @@ def main():
         if not args.everything:
             train, pictures = split(pictures, HELD_OUT)
             tighten(pictures, fit_box_from_keypoints(train))
-        total, sets, empty, struck = Tally(args.least), {}, 0, []
+        total, sets, empty, struck = Tally(args.least, args.score), {}, 0, []
         for picture in pictures:
-            found = detect(model, read_rgb(os.path.join(folder, picture.name)), args.side, device=args.device)
-            for tally in (total, sets.setdefault(picture.set, Tally(args.least))):
+            found = detect(model, read_rgb(os.path.join(args.images or folder, picture.name)), args.side, device=args.device)
+            for tally in (total, sets.setdefault(picture.set, Tally(args.least, args.score))):
                 tally.add(found, picture)
             if not len(picture.boxes) and not len(picture.ignore):
                 empty += 1
@@ -158,8 +177,10 @@ def main():
                     struck.append("%s %.2f" % (picture.name, found[1].max()))
         if len(sets) > 1:
             for name in sorted(sets):
-                sets[name].report(name, args.score)
-        total.report(os.path.basename(os.path.normpath(folder)), args.score)
+                sets[name].report(name)
+        total.report(os.path.basename(os.path.normpath(folder)))
+        print("precision and recall balance at score %.2f (F1 %.3f)"
+              % best_score(*total.joined(), total.n_true))
         if empty:
             print("%d of %d pictures without a face have a box: %s" % (len(struck), empty, "; ".join(struck) or "none"))
 

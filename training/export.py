@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
-"""Writes a checkpoint's averaged weights as a model file of the library, through `python3 -m libdetect.convert`.
-
-Optionally moves the score's bias first (--bias), so that the default threshold lies where validation wants it: ranking
-and average precision stay the same, found and false boxes at the threshold shift together.
+"""Writes a checkpoint's averaged weights as a model file of the library, through `python3 -m libdetect.convert`, or as
+a small checkpoint (.pth) to convert or fine-tune later.  Convolutions are stored as float16.
 """
 import argparse
 import os
@@ -17,7 +15,7 @@ from network import DamoFD, load_checkpoint
 BINDINGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bindings", "python")
 
 
-def published(path, variant, bias=0.0):
+def published(path, variant):
     """The checkpoint's tensors, exactly those of the published network, float32 and finite."""
     state = load_checkpoint(path)
     wanted = {k: v.shape for k, v in DamoFD(variant).state_dict().items() if "num_batches" not in k}
@@ -27,7 +25,6 @@ def published(path, variant, bias=0.0):
     out = {k: state[k].detach().float().cpu().clone() for k in wanted}
     if not all(torch.isfinite(v).all() for v in out.values()):
         raise SystemExit("%s: values that are not finite" % path)
-    out["bbox_head.stride_cls.0.bias"] += bias
     return out
 
 
@@ -36,21 +33,22 @@ def main():
     p.add_argument("checkpoint")
     p.add_argument("model_file", help="ends in .safetensors for a model file, in .pth for a small checkpoint alone")
     p.add_argument("--variant", default="2.5g-kps")
-    p.add_argument("--bias", type=float, default=0.0, help="added to the score's logit [0]")
+    p.add_argument("--score", type=float, help="default score threshold, written into the model file [the published one]")
     p.add_argument("--full", action="store_true", help="store float32, not float16")
-    p.add_argument("--licence", default="", help="of the weights, written into the file")
+    p.add_argument("--licence", default="", help="of the weights, written into the model file")
     args = p.parse_args()
-    state = {"state_dict": published(args.checkpoint, args.variant, args.bias)}
+    state = published(args.checkpoint, args.variant)
     if args.model_file.endswith(".pth"):
-        torch.save(state, args.model_file)
+        torch.save({"state_dict": {k: v if args.full or v.dim() != 4 else v.half() for k, v in state.items()}}, args.model_file)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         name = os.path.splitext(os.path.basename(args.model_file))[0] + ".pth"
-        torch.save(state, os.path.join(folder, name))
+        torch.save({"state_dict": state}, os.path.join(folder, name))
         command = [sys.executable, "-m", "libdetect.convert", os.path.join(folder, name), args.model_file,
                    "--arch", "damofd-" + args.variant]
         command += [] if args.full else ["--half"]
         command += ["--licence", args.licence] if args.licence else []
+        command += [] if args.score is None else ["--score", str(args.score)]
         path = os.pathsep.join([BINDINGS] + [v for v in [os.environ.get("PYTHONPATH")] if v])
         return subprocess.call(command, env=dict(os.environ, PYTHONPATH=path))
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from network import decode
 
-BOX_WEIGHT, KEYPOINT_WEIGHT = 2.0, 4.0
+BOX_WEIGHT, KEYPOINT_WEIGHT = 2.0, 8.0
 KEYPOINT_BETA = 0.05        # of the face's size: below it the keypoint loss is quadratic
 
 
@@ -25,7 +25,7 @@ def quality_focal(logits, quality, beta=2.0):
     return F.binary_cross_entropy_with_logits(logits, quality, reduction="none") * gap.pow(beta)
 
 
-def detection_loss(outputs, points, strides, targets):
+def detection_loss(outputs, points, strides, targets, keypoint_weight=KEYPOINT_WEIGHT):
     """outputs: the network's logits [n, a], distances [n, a, 4], keypoints [n, a, 5, 2] or None.
     targets: index [n, a] (of the face, -1 background, -2 ignored), boxes [n, g, 4], keypoints [n, g, 5, 2] (NaN: unknown),
     weights [n, g].  Returns the three losses, each a mean over the positive priors."""
@@ -51,4 +51,4 @@ def detection_loss(outputs, points, strides, targets):
     point = p[known, None] + offsets[image[known], prior[known]] * s[known, None, None]
     gap = (point - target[known]) / size
     points_loss = F.smooth_l1_loss(gap, torch.zeros_like(gap), beta=KEYPOINT_BETA, reduction="sum") / 10 / n
-    return score, BOX_WEIGHT * box, KEYPOINT_WEIGHT * points_loss
+    return score, BOX_WEIGHT * box, keypoint_weight * points_loss

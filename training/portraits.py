@@ -118,7 +118,7 @@ def dress(rgb, faces, rng):
     return out
 
 
-def figure(rng, portrait, store, face_size, decoy=None):
+def figure(rng, portrait, store, face_size, decoy=None, stretch=lambda rng, spread: np.exp(rng.normal(0, spread))):
     """One person with a face of `face_size` pixels, changed.  Returns RGBA [h, w, 4] and its Faces (none for a decoy).
 
     decoy: RGB bytes to show through the same outline instead of the person, so that outlines alone are no sign of a face;
@@ -155,7 +155,7 @@ def figure(rng, portrait, store, face_size, decoy=None):
     turn = rng.normal(0, 12) if rng.random() < 0.85 else rng.uniform(-50, 50)
     bend = rng.normal(0, 0.12, 2) / level
     m = affine(face_size / level, turn, ((x1 + x2) / 2, (y1 + y2) / 2), (0, 0), rng.random() < 0.5,
-               np.exp(rng.normal(0, 0.07)), rng.normal(0, 0.06), np.clip(bend, -0.25 / level, 0.25 / level) * [1, 0.4])
+               stretch(rng, 0.07), rng.normal(0, 0.06), np.clip(bend, -0.25 / level, 0.25 / level) * [1, 0.4])
     h, w = rgba.shape[:2]
     reach = 2.4 * face_size                           # nothing further from the face than this is kept
     corners = transform_faces(m, Faces(np.float32([[0, 0, w, h]]))).boxes[0]

@@ -7,17 +7,17 @@ from clutter import clutter, palette, scribble
 from data import PORTRAIT_SETS, sizes
 from portraits import figure, paste
 
-KINDS = (("crop", 0.46), ("crowd", 0.16), ("scatter", 0.15), ("mosaic", 0.11), ("nobody", 0.12))
+KINDS = (("crop", 0.48), ("crowd", 0.14), ("scatter", 0.15), ("mosaic", 0.07), ("nobody", 0.16))
 # How often a set is drawn for a crop, set beside its number of pictures to the power of one half.
-SET_WEIGHTS = {"maskon": 1.3, "mik1i": 2.0, "maskwearing_gray": 1.4, "congress": 0.7, "webcam_pwa1t": 0.5, "faces_0lzot": 0.6}
+SET_WEIGHTS = {"maskon": 1.3, "mik1i": 2.0, "maskwearing_gray": 1.4, "congress": 1.0, "webcam_pwa1t": 0.5, "faces_0lzot": 0.6}
 HIDDEN, GONE = 0.35, 0.8      # share of a face covered by others from which it is ignored, and from which it is not there
 
 
 class Scenes:
     """sample(rng, side) -> picture [side, side, 3] RGB bytes and its Faces."""
 
-    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS):
-        self.pixels, self.store = pixels, portraits_store
+    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0):
+        self.pixels, self.store, self.narrow = pixels, portraits_store, narrow
         sets = {}
         for p in pictures:
             sets.setdefault(p.set, []).append(p)
@@ -41,6 +41,11 @@ class Scenes:
             image[:, :max(0, x1)], image[:, max(0, x2):] = 0, 0
         return image, clip_faces(faces, side, side)
 
+    def stretch(self, rng, spread):
+        """Width over height, its root: about 1, or squeezed as a head looks that turns away."""
+        factor = np.exp(rng.normal(0, spread))
+        return factor * rng.uniform(0.78, 0.95) if self.narrow and rng.random() < self.narrow else factor
+
     def pick(self, rng):
         part = self.sets[rng.choice(len(self.sets), p=self.set_chances)]
         return part[rng.integers(len(part))]
@@ -59,7 +64,7 @@ class Scenes:
         h, w = image.shape[:2]
         if len(p.boxes) and rng.random() < 0.6:
             box = p.boxes[rng.integers(len(p.boxes))]
-            wanted = log_uniform(rng, 9, 0.85 * side) if rng.random() < 0.5 else rng.uniform(0.1, 1.1) * side
+            wanted = log_uniform(rng, 9, 0.85 * side) if rng.random() < 0.4 else rng.uniform(0.1, 1.1) * side
             scale = min(wanted / max(sizes(box[None])[0], 1.0), 2.5)
             scale = max(scale, side / (2.6 * min(h, w)))
             away = 0.42 * (1 - 0.6 * min(1.0, wanted / side))    # a large face stays near the middle
@@ -71,7 +76,7 @@ class Scenes:
             target = side / 2 + slack / 2 * rng.uniform(-1, 1, 2)
         turn = rng.normal(0, 13) if rng.random() < 0.3 else 0.0
         mirror = rng.random() < 0.5
-        m = affine(scale, turn, source, target, mirror, np.exp(rng.normal(0, 0.06)))
+        m = affine(scale, turn, source, target, mirror, self.stretch(rng, 0.06))
         black = rng.random() < 0.7
         border = 0 if black else [int(v) for v in rng.integers(0, 256, 3)]
         faces = transform_faces(m, Faces(p.boxes, p.keypoints, p.box_weights, p.ignore), mirror)
@@ -135,7 +140,7 @@ class Scenes:
             decoy = self.decoy(rng) if rng.random() < decoys else None
             if isinstance(decoy, str) and size < 16:          # too small to tell
                 decoy = None
-            rgba, new, centre = figure(rng, portrait, self.store, size, decoy)
+            rgba, new, centre = figure(rng, portrait, self.store, size, decoy, self.stretch)
             corner = (int(x - centre[0]), int(y - centre[1]))
             pasted = paste(image, rgba, corner)
             if pasted is None:

@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from assign import anchors, assign
 from data import HELD_OUT, PORTRAIT_SETS, load, pixel_store
-from losses import detection_loss
+from losses import KEYPOINT_WEIGHT, detection_loss
 from network import MEAN, SCALE, DamoFD, load_checkpoint
 from portraits import portrait_store
-from scenes import Scenes
+from scenes import KINDS, Scenes
 
-WARM_UP = 4000           # samples
+WARM_UP = 4000           # samples, or a tenth of a short run
 LAST_RATE = 0.01         # of the peak learning rate, at the end of the cosine
 
 
@@ -100,11 +100,21 @@ def stages(text, samples, batch):
     return lambda n: next((side for side, end in ends if n < end), ends[-1][0])
 
 
+def shares(text):
+    """'crop:0.6,crowd:0.4' -> pairs of a kind of scene and its share."""
+    parts = [part.partition(":") for part in text.split(",")]
+    unknown = [kind for kind, _, _ in parts if kind not in dict(KINDS)]
+    if unknown:
+        raise SystemExit("--kinds: %s is none of %s" % (unknown[0], ", ".join(kind for kind, _ in KINDS)))
+    return [(kind, float(share or 1)) for kind, _, share in parts]
+
+
 def rate_at(n, samples, peak):
     """Learning rate at sample n: linear warm-up, then half a cosine."""
-    if n < WARM_UP:
-        return peak * (n + 1) / WARM_UP
-    t = min(1.0, (n - WARM_UP) / max(1, samples - WARM_UP))
+    warm_up = min(WARM_UP, samples // 10)
+    if n < warm_up:
+        return peak * (n + 1) / warm_up
+    t = min(1.0, (n - warm_up) / max(1, samples - warm_up))
     return peak * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * t)))
 
 
@@ -126,6 +136,9 @@ def options():
     p.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate; for fine-tuning 2e-4 [1.5e-3]")
     p.add_argument("--decay", type=float, default=0.02, help="weight decay [0.02]")
     p.add_argument("--sides", default="256:0.4,320:0.35,480:0.25", help="side of the square input and its share of the samples")
+    p.add_argument("--kinds", default=",".join("%s:%g" % pair for pair in KINDS), help="kinds of scenes and their shares [%(default)s]")
+    p.add_argument("--narrow", type=float, default=0.0, help="share of faces squeezed sideways, as turned heads look [0]")
+    p.add_argument("--keypoint-weight", type=float, default=KEYPOINT_WEIGHT, help="of the keypoints' loss [%(default)g]")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--workers", type=int, default=2, help="processes that make samples [2]")
@@ -174,7 +187,8 @@ def main():
     cache = args.cache or os.path.join(args.out, "cache")
     pixels = pixel_store(args.faces, cache, train + validation)
     portraits = [p for p in train if p.set in PORTRAIT_SETS and len(p.boxes) == 1]
-    scenes = Scenes(train, pixels, portrait_store(cache, portraits, pixels) if portraits else None)
+    people = portrait_store(cache, portraits, pixels) if portraits else None
+    scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow)
     model, average, optimiser, seen = prepare(args)
     side_at = stages(args.sides, args.samples, args.batch)
     loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, args.samples, args.batch, side_at),
@@ -206,7 +220,7 @@ def main():
         x = images.to(args.device).permute(0, 3, 1, 2).float().sub_(MEAN).mul_(SCALE)
         with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
             outputs = network(x)
-        losses = detection_loss(outputs, points, strides, [t.to(args.device) for t in targets])
+        losses = detection_loss(outputs, points, strides, [t.to(args.device) for t in targets], args.keypoint_weight)
         loss = sum(losses)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

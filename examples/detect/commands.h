@@ -5,6 +5,7 @@
 #include "options.h"
 
 int command_detect(const options *given);
+int command_video(const options *given);
 int command_info(const options *given);
 int command_models(void);
 

@@ -4,6 +4,7 @@
 
 static const char help_text[] =
     "usage: detect [OPTION]... PICTURE|DIRECTORY...\n"
+    "       detect --video WxH[:FORMAT][@RATE] [OPTION]... PIPE\n"
     "       detect info [OPTION]... [MODEL]\n"
     "       detect models\n"
     "       detect --help | --version\n"
@@ -13,7 +14,8 @@ static const char help_text[] =
     "run; `models` lists the networks there are, and how to get one.\n"
     "\n"
     "Model and device\n"
-    "  --model FILE         model file; default: the environment's LIBDETECT_MODEL\n"
+    "  --model FILE         model file; default: the environment's LIBDETECT_MODEL, else the face detector that\n"
+    "                       comes with libdetect\n"
     "  --device NAME        auto, cpu, cuda, cuda:N or cuda:GPU-8a3f... (its UUID); auto takes a GPU that works,\n"
     "                       else the CPU  [auto]\n"
     "  --precision NAME     auto, fp32, tf32, fp16 or bf16; auto: fp16 on a GPU, fp32 on the CPU  [auto]\n"
@@ -36,6 +38,13 @@ static const char help_text[] =
     "  --draw DIR           save pictures with boxes as DIR/NAME.png; DIR is made if needed\n"
     "  --verbose            show what the library has to say\n"
     "\n"
+    "Video: raw frames from a pipe, '-' for standard input\n"
+    "  --video WxH[:FORMAT][@RATE]\n"
+    "                       their size; rgb24, bgr24, rgba, gray or nv12 [rgb24]; frames a second, for times\n"
+    "  --drop               work on the newest frame only: those that came meanwhile are dropped\n"
+    "  --max-latency MS     drop frames that have waited for longer; without either of the two the pipe waits\n"
+    "  --draw -             the drawn frames as rgb24 on standard output, instead of results\n"
+    "\n"
     "Limits\n"
     "  --max-side N         longest side of a picture, in pixels  [16384]\n"
     "  --max-bytes N        largest file, and largest decoded picture; k, m, g may follow  [256m]\n"
@@ -47,6 +56,8 @@ static const char help_text[] =
     "Boxes are x1 y1 x2 y2 in pixels of the picture as it is seen, from its top left corner: a JPEG is turned\n"
     "as its EXIF orientation says first. Landmarks are left eye, right eye, nose, left and right corner of the\n"
     "mouth, as seen. Times are milliseconds; with --batch, a picture's share of its batch.\n"
+    "Of a frame, JSON has its number from 0, how many have been dropped, and its latency: from its last byte\n"
+    "in the pipe to its result.\n"
     "\n"
     "Exit status\n"
     "  0  all went well\n"
@@ -55,10 +66,11 @@ static const char help_text[] =
     "  3  the model or the device cannot be used\n"
     "\n"
     "Examples\n"
-    "  detect --model faces.safetensors party.jpg\n"
+    "  detect party.jpg\n"
     "  detect --model yolov8n.safetensors --classes person,car --draw out photos/\n"
-    "  detect --model faces.safetensors --json photos/ | jq -r 'select(.objects == []) | .path'\n"
-    "  detect info --layers --device cpu --threads 1 faces.safetensors\n";
+    "  detect --json photos/ | jq -r 'select(.objects == []) | .path'\n"
+    "  ffmpeg -i rtsp://camera -f rawvideo -pix_fmt nv12 - | detect --video 1280x720:nv12@25 --drop --json -\n"
+    "  detect info --layers --device cpu --threads 1\n";
 
 void print_help(void) {
     fputs(help_text, stdout);

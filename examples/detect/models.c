@@ -26,6 +26,7 @@ int command_models(void) {
     fputs("\nObjects are those of the weights' training, mostly the 80 classes of COCO. The input may be any\n"
           "multiple of 32 (--size).\n"
           "\n"
+          "damofd 2.5g-kps comes with libdetect, trained by the project, and is what runs when no model is named.\n"
           "A model file is made from the authors' checkpoint (.pt, .pth, .onnx or .safetensors), whose licence\n"
           "goes with it:\n"
           "\n"

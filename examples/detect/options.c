@@ -23,6 +23,9 @@ typedef enum option_id {
     OPTION_CSV,
     OPTION_TABLE,
     OPTION_DRAW,
+    OPTION_VIDEO,
+    OPTION_DROP,
+    OPTION_MAX_LATENCY,
     OPTION_MAX_SIDE,
     OPTION_MAX_BYTES,
     OPTION_LAYERS,
@@ -55,6 +58,9 @@ static const struct option_row {
     {"csv", no_argument, OPTION_CSV, COMMAND_DETECT},
     {"table", no_argument, OPTION_TABLE, FOR_RUN},
     {"draw", required_argument, OPTION_DRAW, COMMAND_DETECT},
+    {"video", required_argument, OPTION_VIDEO, COMMAND_DETECT},
+    {"drop", no_argument, OPTION_DROP, COMMAND_DETECT},
+    {"max-latency", required_argument, OPTION_MAX_LATENCY, COMMAND_DETECT},
     {"max-side", required_argument, OPTION_MAX_SIDE, COMMAND_DETECT},
     {"max-bytes", required_argument, OPTION_MAX_BYTES, COMMAND_DETECT},
     {"layers", no_argument, OPTION_LAYERS, COMMAND_INFO},
@@ -190,6 +196,13 @@ static const char *take_value(int id, const char *value, options *parsed) {
     case OPTION_DRAW:
         parsed->draw_directory = value;
         return value[0] != '\0' ? NULL : "a directory";
+    case OPTION_VIDEO:
+        parsed->is_video = true;
+        return frames_parse_layout(value, &parsed->layout)
+                   ? NULL
+                   : "WxH, WxH:FORMAT or WxH:FORMAT@RATE; rgb24, bgr24, rgba, gray or nv12; such as 1280x720:nv12@25";
+    case OPTION_MAX_LATENCY:
+        return parse_int32(value, 1, 3600000, &parsed->max_latency_ms) ? NULL : "milliseconds, 1 to 3600000";
     case OPTION_MAX_SIDE:
         return parse_int32(value, 1, IMAGE_MAX_SIDE, &parsed->limits.max_side) ? NULL : "1 to 16384";
     default: /* OPTION_MAX_BYTES */
@@ -204,6 +217,9 @@ static void take_flag(int id, options *parsed) {
         break;
     case OPTION_AGNOSTIC:
         parsed->thresholds.class_agnostic = 1;
+        break;
+    case OPTION_DROP:
+        parsed->drop = true;
         break;
     case OPTION_LAYERS:
         parsed->layers = true;
@@ -277,7 +293,13 @@ static int find_command(const char *word) {
 static bool check_operands(const options *parsed) {
     if (parsed->help || parsed->version)
         return true;
-    if (parsed->command == COMMAND_DETECT && parsed->n_paths == 0)
+    if (parsed->is_video && parsed->n_paths != 1)
+        complain("--video takes one pipe, '-' for standard input, not %d", parsed->n_paths);
+    else if (parsed->is_video && parsed->context.max_batch > 1)
+        complain("--video takes no --batch: frames come one by one");
+    else if (!parsed->is_video && (parsed->drop || parsed->max_latency_ms > 0))
+        complain("--drop and --max-latency are for --video");
+    else if (parsed->command == COMMAND_DETECT && parsed->n_paths == 0)
         complain("no picture given");
     else if (parsed->command == COMMAND_INFO && parsed->n_paths > 1)
         complain("info takes one model, not %d", parsed->n_paths);

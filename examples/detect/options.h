@@ -2,6 +2,7 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
+#include "frames.h"
 #include "image_io.h"
 
 #include <libdetect/detect.h>
@@ -29,6 +30,10 @@ typedef struct options {
     output_format format;
     const char *draw_directory; /* NULL: draw nothing */
     image_limits limits;
+    bool is_video; /* the one path is a pipe of frames */
+    frame_layout layout;
+    bool drop;
+    int32_t max_latency_ms; /* 0: none */
     bool layers, verbose;
     bool help, version; /* print that, and no more */
     char *const *paths;

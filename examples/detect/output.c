@@ -56,11 +56,28 @@ static void print_object_json(json_writer *json, const det_model_info *model, co
     json_end(json, '}');
 }
 
+static void print_source_json(json_writer *json, const result *found) {
+    if (!found->is_frame) {
+        json_key(json, "path");
+        json_string(json, found->path);
+        return;
+    }
+    json_key(json, "frame");
+    json_integer(json, found->frame.number);
+    if (found->frame.seconds >= 0) {
+        json_key(json, "seconds");
+        json_number(json, found->frame.seconds, TIME_DECIMALS);
+    }
+    json_key(json, "dropped");
+    json_integer(json, found->frame.n_dropped);
+    json_key(json, "latency_ms");
+    json_number(json, found->frame.latency_ms, TIME_DECIMALS);
+}
+
 static void print_json(const det_model_info *model, const result *found) {
     json_writer json = {.file = stdout};
     json_begin(&json, '{');
-    json_key(&json, "path");
-    json_string(&json, found->path);
+    print_source_json(&json, found);
     json_key(&json, "width");
     json_integer(&json, found->width);
     json_key(&json, "height");
@@ -94,7 +111,10 @@ static void print_csv_text(const char *text) {
 static void print_csv(const det_model_info *model, const result *found) {
     for (int32_t i = 0; i < found->n_objects; i++) {
         const det_object *object = &found->objects[i];
-        print_csv_text(found->path);
+        if (found->is_frame)
+            printf("%" PRId64, found->frame.number);
+        else
+            print_csv_text(found->path);
         printf(",%" PRId32 ",%" PRId32 ",%" PRId32 ",", found->width, found->height, object->class_id);
         print_csv_text(model->class_names[object->class_id]);
         printf(",%.*f,%.*f,%.*f,%.*f,%.*f", SCORE_DECIMALS, (double)object->score, BOX_DECIMALS, (double)object->x1,
@@ -107,7 +127,10 @@ static void print_csv(const det_model_info *model, const result *found) {
 }
 
 static void print_table(const det_model_info *model, const result *found) {
-    print_clean(stdout, found->path);
+    if (found->is_frame)
+        printf("frame %" PRId64, found->frame.number);
+    else
+        print_clean(stdout, found->path);
     printf("  %" PRId32 "x%" PRId32 "  %" PRId32 " object%s  %.1f ms\n", found->width, found->height, found->n_objects,
            found->n_objects == 1 ? "" : "s", found->times.total);
     int label_width = 0;
@@ -124,10 +147,11 @@ static void print_table(const det_model_info *model, const result *found) {
     }
 }
 
-void output_begin(output_format format, const det_model_info *model) {
+void output_begin(output_format format, const det_model_info *model, bool of_frames) {
     if (format != FORMAT_CSV)
         return;
-    fputs("path,width,height,class_id,label,score,x1,y1,x2,y2", stdout);
+    fputs(of_frames ? "frame" : "path", stdout);
+    fputs(",width,height,class_id,label,score,x1,y1,x2,y2", stdout);
     for (int32_t i = 1; i <= model->n_landmarks; i++)
         printf(",landmark%" PRId32 "_x,landmark%" PRId32 "_y", i, i);
     putchar('\n');

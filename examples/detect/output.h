@@ -11,8 +11,18 @@ typedef struct picture_times {
     double total; /* all of these, and moving data to and from the device */
 } picture_times;
 
+/* Of a video. */
+typedef struct frame_times {
+    int64_t number;    /* from 0 */
+    double seconds;    /* from the first frame; negative: the rate is not known */
+    double latency_ms; /* from the frame's last byte to its result */
+    int64_t n_dropped; /* so far */
+} frame_times;
+
 typedef struct result {
-    const char *path;
+    const char *path; /* of a picture; a frame has none */
+    bool is_frame;
+    frame_times frame;
     int32_t width, height;
     const det_object *objects;
     int32_t n_objects;
@@ -20,7 +30,7 @@ typedef struct result {
 } result;
 
 /* Before the first result; only CSV has something to say then. */
-void output_begin(output_format format, const det_model_info *model);
+void output_begin(output_format format, const det_model_info *model, bool of_frames);
 
 /* Prints one picture's result and flushes it: a reader at the other end of a pipe need not wait for the next.
  * Returns what output_check does. */

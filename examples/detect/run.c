@@ -148,7 +148,7 @@ static int run_batch(run *r) {
 }
 
 static int run_files(run *r) {
-    output_begin(r->given->format, &r->session.info);
+    output_begin(r->given->format, &r->session.info, false);
     progress_begin((int64_t)r->files.n_paths);
     int outcome = EXIT_DONE;
     for (size_t i = 0; i < r->files.n_paths && outcome == EXIT_DONE; i++) {

@@ -2,6 +2,7 @@
 
 #include "session.h"
 
+#include "default_model.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -13,20 +14,14 @@ static void print_log(void *user, int level, const char *message) {
     complain("%s: %s", names[level], message);
 }
 
-static const char *model_path(const options *given) {
-    if (given->command == COMMAND_INFO && given->n_paths > 0)
-        return given->paths[0];
-    if (given->model != NULL)
-        return given->model;
-    const char *path = getenv("LIBDETECT_MODEL");
-    return path != NULL && path[0] != '\0' ? path : NULL;
-}
-
 int session_open(session *opened, const options *given, uint32_t flags) {
     *opened = (session){.info.struct_size = sizeof opened->info, .plan.struct_size = sizeof opened->plan};
-    const char *path = model_path(given);
+    bool first_path = given->command == COMMAND_INFO && given->n_paths > 0;
+    char room[4096];
+    const char *path = default_model(first_path ? given->paths[0] : given->model, room, sizeof room);
     if (path == NULL) {
-        complain("no model: give --model FILE or set LIBDETECT_MODEL; 'detect models' says how to make one");
+        complain("no model: this build comes without one; give --model FILE or set LIBDETECT_MODEL; 'detect models' "
+                 "says how to make one");
         return EXIT_MODEL;
     }
     if (given->verbose)

@@ -18,7 +18,11 @@
  * Every call that can fail returns a det_status; det_last_error() then says what went wrong, with the numbers.
  *
  * Threads. A model is immutable: any number of threads and contexts may share it. A context serves one thread at a
- * time; a second caller gets DET_ERROR_BUSY, not a race. Different contexts are independent.
+ * time; a second caller gets DET_ERROR_BUSY, not a race. Different contexts are independent. A pool serves any number
+ * of threads: it queues their pictures and runs them in batches on contexts of its own.
+ *
+ * Processes. After a fork a model is as good in the child as in the parent. A context belongs to the process that made it:
+ * in the child its calls fail with DET_ERROR_UNSUPPORTED, and det_context_destroy leaves the child's copy alone.
  *
  * Structs. Those that begin with `struct_size` may grow at their end in later versions: set it to sizeof the struct
  * (the *_init functions do). Those that stand in arrays (det_image, det_object, det_layer_time) never change within a
@@ -59,7 +63,12 @@ enum {
     DET_ERROR_NO_DEVICE = -6,        /**< the device asked for does not exist, or its driver is missing           */
     DET_ERROR_DEVICE = -7,           /**< the device or its library failed while working                          */
     DET_ERROR_BUSY = -8,             /**< the context is in use by another thread                                 */
-    DET_ERROR_INTERNAL = -9          /**< a bug in libdetect: please report the message                           */
+    DET_ERROR_INTERNAL = -9,         /**< a bug in libdetect: please report the message                           */
+    DET_ERROR_QUEUE_FULL = -10,      /**< the pool holds as many requests as it may: try again later              */
+    DET_ERROR_TIMEOUT = -11,         /**< what was waited for has not happened yet; it goes on                    */
+    DET_ERROR_DEADLINE = -12,        /**< the request's deadline passed before it could run                       */
+    DET_ERROR_CANCELLED = -13,       /**< the request was cancelled, or its pool destroyed, before it could run   */
+    DET_ERROR_CLOSED = -14           /**< the pool is being drained and takes no more requests                    */
 };
 
 /** The name of a status, such as "DET_ERROR_IO"; "unknown status" for any other number. Never NULL. Thread-safe. */
@@ -71,6 +80,10 @@ DET_API const char *det_last_error(void);
 
 /** The library's version, such as "0.1.0". */
 DET_API const char *det_version(void);
+
+/** One line for a bug report: version, source revision, processor, compiler, oneDNN and CUDA that the library was built
+ *  with, such as "libdetect 0.1.0 (v0.1.0-3-g1234567), x86_64, GNU 12.2.0, oneDNN 2.6.3, no CUDA". Never NULL. */
+DET_API const char *det_build_info(void);
 
 enum { DET_LOG_ERROR = 0, DET_LOG_WARNING = 1, DET_LOG_INFO = 2, DET_LOG_DEBUG = 3 };
 
@@ -90,8 +103,8 @@ typedef struct det_allocator {
     void *user;
 } det_allocator;
 
-/** Sets the process-wide allocator for everything that libdetect itself takes (oneDNN, jansson and CUDA keep their
- *  own); NULL restores the default. Call it before any model is open: memory is released by the functions in force.
+/** Sets the process-wide allocator for everything that libdetect itself takes (oneDNN and CUDA keep their own); NULL
+ *  restores the default. Call it before any model is open: memory is released by the functions in force.
  *  Fails with DET_ERROR_INVALID_ARGUMENT when a function is missing. */
 DET_API det_status det_set_allocator(const det_allocator *allocator);
 
@@ -298,7 +311,8 @@ typedef struct det_layer_time {
     int32_t shape[4];  /**< of the output: n, h, w, c                                                             */
     int64_t macs;      /**< of the whole batch                                                                    */
     float ms;          /**< in the last run; 0 unless DET_CONTEXT_PROFILE_LAYERS                                  */
-    uint32_t reserved[3];
+    uint32_t reserved;
+    int64_t bytes;     /**< tensors read and written, parameters included, of the whole batch, if each moved once */
 } det_layer_time;
 
 typedef struct det_profile {
@@ -309,9 +323,198 @@ typedef struct det_profile {
     const det_layer_time *layers; /**< belongs to the context, valid until its next run                           */
 } det_profile;
 
-/** The times of the context's last run, by stage and by layer; zeros before the first. Set profile->struct_size
- *  first. Fails with DET_ERROR_INVALID_ARGUMENT or DET_ERROR_BUSY. */
+/** The times of the context's last run, by stage and by layer; zeros before the first. Waits for the end of that run,
+ *  one of det_run_async too. Set profile->struct_size first. Fails with DET_ERROR_INVALID_ARGUMENT or DET_ERROR_BUSY. */
 DET_API det_status det_context_get_profile(det_context *context, det_profile *profile);
+
+/* ------------------------------------------------------------------------------------------------------------ pool */
+
+/** Contexts on one or more devices behind one queue, for any number of threads. Pictures are run together where they
+ *  wait together. docs/pool.md explains the policy and how to tune it.
+ *
+ *     det_pool *pool;
+ *     det_pool_options options;
+ *     det_pool_options_init(&options);
+ *     options.max_batch = 8;
+ *     det_pool_create(model, &options, &pool);
+ *
+ *     det_object faces[100];
+ *     det_request request;
+ *     det_request_init(&request);
+ *     request.objects = faces;
+ *     request.max_objects = 100;
+ *     uint64_t ticket;
+ *     det_answer answer = {.struct_size = sizeof answer};
+ *     det_pool_submit(pool, &image, &request, NULL, NULL, &ticket);
+ *     det_pool_wait(pool, ticket, -1, &answer);                       // answer.n_objects faces
+ *
+ *     det_pool_destroy(pool);
+ *
+ * Every request that det_pool_submit has taken is answered exactly once: through its callback, or through
+ * det_pool_wait. Until then its picture (unless copied) and its objects belong to the pool. In a process forked from
+ * the one that made it, every call but det_pool_destroy, which then does nothing, is DET_ERROR_UNSUPPORTED. */
+typedef struct det_pool det_pool;
+
+/** Contexts of one kind. 16 bytes. */
+typedef struct det_pool_device {
+    const det_context_options *options; /**< NULL: defaults; max_batch 0 there: the pool's                        */
+    int32_t n_contexts;                 /**< 1 to 64; 0: two on CUDA, so that one uploads while the other computes,
+                                             and one on the CPU. Several on the CPU share the cores when n_threads
+                                             is 0                                                                 */
+    uint32_t reserved;
+} det_pool_device;
+
+typedef struct det_pool_options {
+    size_t struct_size;
+    const det_pool_device *devices; /**< n_devices of them, read by det_pool_create; NULL: one of defaults        */
+    int32_t n_devices;              /**< at most 64                                                               */
+    int32_t max_batch;    /**< most pictures in one run, 1 to 256; 0: as many as each context takes               */
+    int32_t max_delay_us; /**< longest that a request waits for others to fill a batch while a context is free;
+                               0: not at all. Requests that find no free context are batched in any case          */
+    int32_t capacity;     /**< most requests held at a time, waiting, running and answered but not collected,
+                               1 to 65536; 0: four times what all contexts take in one run, at least 64           */
+    int32_t max_objects;  /**< most objects of a picture, whatever requests ask for; 0: the model's default       */
+    int32_t max_attempts; /**< runs on failing devices that a request takes part in before it is given up,
+                               1 to 100; 0: 3                                                                     */
+    int64_t staging_bytes; /**< memory for copied pictures, pinned where a device gains from it; 0: none          */
+} det_pool_options;
+
+/** Fills in the defaults: everything 0 but struct_size. */
+DET_API void det_pool_options_init(det_pool_options *options);
+
+/** Creates the contexts and starts a thread for each. All memory that requests will need is taken here.
+ *  @param options  NULL: defaults
+ *  @param pool     receives the pool; the caller destroys it. NULL after a failure
+ *  The pool keeps what it needs of the model. Fails as det_context_create does. */
+DET_API det_status det_pool_create(const det_model *model, const det_pool_options *options, det_pool **pool);
+
+enum { DET_PRIORITY_LOWEST = -4, DET_PRIORITY_NORMAL = 0, DET_PRIORITY_HIGHEST = 4 };
+
+enum {
+    DET_PIXELS_BORROWED = 0, /**< the planes stay the caller's and unchanged until the answer                     */
+    DET_PIXELS_COPIED = 1    /**< copied into the pool's staging memory before det_pool_submit returns            */
+};
+
+/** What is asked of one picture. */
+typedef struct det_request {
+    size_t struct_size;
+    det_object *objects;  /**< receives the results, sorted by falling score: host memory, lent until the answer  */
+    int32_t max_objects;  /**< room there, at least 1                                                             */
+    int32_t priority;     /**< DET_PRIORITY_LOWEST to DET_PRIORITY_HIGHEST; a higher one runs first, always       */
+    int64_t deadline_us;  /**< microseconds from submission; a request that has not begun to run by then is
+                               answered with DET_ERROR_DEADLINE. 0: none                                          */
+    const det_thresholds *thresholds; /**< copied by det_pool_submit; NULL: the model's. Only requests of equal
+                                           thresholds (max_objects aside) share a run                             */
+    int32_t pixels;       /**< DET_PIXELS_*                                                                       */
+    uint32_t reserved;
+} det_request;
+
+/** Fills in the defaults: everything 0 but struct_size. */
+DET_API void det_request_init(det_request *request);
+
+/** What became of a request. */
+typedef struct det_answer {
+    size_t struct_size;
+    uint64_t ticket;
+    det_object *objects; /**< the request's                                                                       */
+    int32_t n_objects;   /**< written there; 0 unless status is DET_OK                                            */
+    int32_t cuts;        /**< DET_CUT_* bits                                                                      */
+    det_status status;   /**< DET_OK; DET_ERROR_DEADLINE, DET_ERROR_CANCELLED; DET_ERROR_NO_DEVICE when no device is
+                              left in service; else what its last run failed with                                 */
+    int32_t context;     /**< index of the context that ran it last, as in det_pool_get_context_stats; -1: none   */
+    int32_t batch;       /**< pictures in that run                                                                */
+    int32_t n_attempts;  /**< runs that it took part in: 1, more after failures of devices, or 0                  */
+    int64_t wait_us;     /**< from submission to the beginning of its last run, or to its end unrun               */
+    int64_t run_us;      /**< of that run                                                                         */
+    const char *message; /**< one line; "" when status is DET_OK. Valid during the callback; after det_pool_wait
+                              until this thread's next failing call                                               */
+} det_answer;
+
+/** Receives an answer, on one of the pool's threads (several may call at a time). What is borrowed is the caller's again.
+ *  It may submit, cancel and read statistics; det_pool_wait and det_pool_drain there are DET_ERROR_BUSY, and the pool
+ *  must not be destroyed. A context stands still as long as its callbacks take: keep them short. */
+typedef void (*det_answer_fn)(void *user, const det_answer *answer);
+
+/** Takes a request. Returns at once, but for the time that copying the picture takes; takes no memory.
+ *  @param image     a picture; device memory only where all contexts are on one CUDA device
+ *  @param request   read before the call returns, but for the objects that it points to
+ *  @param callback  receives the answer; NULL: det_pool_wait gives it
+ *  @param user      passed to the callback
+ *  @param ticket    receives the request's number: from 1, rising, never used again by this pool. May be NULL when
+ *                   there is a callback, which may come before this call returns
+ *  Fails with DET_ERROR_INVALID_ARGUMENT, DET_ERROR_QUEUE_FULL (capacity, or no room to copy), DET_ERROR_CLOSED,
+ *  DET_ERROR_NO_DEVICE (all devices have failed); then the request is not taken and nothing will call back. */
+DET_API det_status det_pool_submit(det_pool *pool, const det_image *image, const det_request *request,
+                                   det_answer_fn callback, void *user, uint64_t *ticket);
+
+/** Waits for the answer to a request without callback, and collects it: once, by one thread.
+ *  @param timeout_us  microseconds; 0: look and return, negative: for ever
+ *  @param answer      receives the answer (set struct_size first); or NULL
+ *  Returns the answer's status. Before there is an answer: DET_ERROR_TIMEOUT, and the request goes on: its memory stays
+ *  lent until an answer is collected. Also fails, with nothing collected and `answer` unchanged, with
+ *  DET_ERROR_INVALID_ARGUMENT (no such request: never taken, collected already, or of a callback) and DET_ERROR_BUSY
+ *  (another thread waits for it, or this is a callback). */
+DET_API det_status det_pool_wait(det_pool *pool, uint64_t ticket, int64_t timeout_us, det_answer *answer);
+
+/** Takes a request out of the queue: it is then answered with DET_ERROR_CANCELLED, in the ordinary way. One without
+ *  callback is still to be collected. Fails with DET_ERROR_BUSY (it runs, or its answer is on its way: that will come
+ *  as if nothing had happened) and DET_ERROR_INVALID_ARGUMENT (no such request, or it has been answered). */
+DET_API det_status det_pool_cancel(det_pool *pool, uint64_t ticket);
+
+/** Refuses requests from now on (DET_ERROR_CLOSED) and waits until all that were taken are answered: run, without
+ *  waiting to fill batches, and their callbacks returned. Answers that nobody has collected stay collectable.
+ *  @param timeout_us  microseconds; 0: only refuse and look, negative: for ever
+ *  Fails with DET_ERROR_TIMEOUT (the pool goes on draining; call again) and DET_ERROR_BUSY (this is a callback). */
+DET_API det_status det_pool_drain(det_pool *pool, int64_t timeout_us);
+
+/** Ends a pool: what runs is finished and answered, what waits is answered with DET_ERROR_CANCELLED, threads that are
+ *  inside det_pool_wait or det_pool_drain get their answers and are waited for. Answers that nobody has collected are
+ *  dropped. No call may begin after this one has. Call det_pool_drain first to have everything run. NULL is allowed. */
+DET_API void det_pool_destroy(det_pool *pool);
+
+/** Histograms of times: [i] counts those below 2^i microseconds and not below half of that; the last all longer ones. */
+enum { DET_POOL_TIME_BUCKETS = 32, DET_POOL_BATCH_SIZES = 257 };
+
+typedef struct det_pool_stats {
+    size_t struct_size;
+    int32_t n_contexts, n_in_service;
+    int32_t capacity, n_held;       /**< requests that the pool holds: waiting, running, not yet collected        */
+    int32_t n_waiting, n_running;   /**< in the queue; in runs                                                    */
+    int32_t max_waiting;            /**< most that ever were in the queue                                         */
+    int32_t draining;               /**< 1: requests are refused                                                  */
+    int64_t n_submitted;            /**< taken                                                                    */
+    int64_t n_rejected;             /**< refused with DET_ERROR_QUEUE_FULL                                        */
+    int64_t n_succeeded, n_failed, n_cancelled, n_expired; /**< answered: DET_OK, others, CANCELLED, DEADLINE     */
+    int64_t n_retried;              /**< put back into the queue after a device failed                            */
+    int64_t n_runs;
+    int64_t wait_us, max_wait_us;   /**< from submission to run: sum and longest, of requests                     */
+    int64_t run_us, max_run_us;     /**< sum and longest, of runs                                                 */
+    int64_t staging_bytes;          /**< of copied pictures, now                                                  */
+    int64_t batches[DET_POOL_BATCH_SIZES];   /**< [n]: runs of n pictures                                         */
+    int64_t waits[DET_POOL_TIME_BUCKETS];    /**< requests by the time they waited                                */
+    int64_t runs[DET_POOL_TIME_BUCKETS];     /**< runs by the time they took                                      */
+} det_pool_stats;
+
+/** Counts and times since the pool was created, all of one moment. Set stats->struct_size first. Any thread. */
+DET_API det_status det_pool_get_stats(det_pool *pool, det_pool_stats *stats);
+
+typedef struct det_pool_context_stats {
+    size_t struct_size;
+    int32_t device;          /**< DET_DEVICE_CPU or DET_DEVICE_CUDA                                               */
+    int32_t device_index;
+    int32_t max_batch;       /**< of its runs                                                                     */
+    int32_t in_service;      /**< 0: it, or another context of its GPU, has failed, and it is used no more        */
+    int32_t n_running;       /**< pictures in its present run; 0: it is free                                      */
+    det_status last_error;   /**< of its last failed run; DET_OK: none                                            */
+    int64_t n_runs, n_pictures, n_failures;
+    int64_t run_us;          /**< spent in runs                                                                   */
+    const char *device_name; /**< belongs to the pool                                                             */
+} det_pool_context_stats;
+
+/** The same for one context.
+ *  @param index  0 to n_contexts - 1, in the order of the options' devices
+ *  Set stats->struct_size first. Any thread. */
+DET_API det_status det_pool_get_context_stats(det_pool *pool, int32_t index, det_pool_context_stats *stats);
 
 #ifdef __cplusplus
 }

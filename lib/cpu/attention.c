@@ -59,10 +59,9 @@ DET_CPU_CLONES static void multiply_keys(const float *const q[QUERIES], const fl
 }
 
 /* e^x for x <= 0, to a few units in the last place: 2^(whole + rest), the rest by its series. Below -87 it is as good as
- * zero. */
+ * zero. NaN, from weights so large that scores overflow, stays NaN, but must not become an integer. */
 static inline float exp_negative(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    float t = x * 1.44269504f, whole = rintf(t), f = t - whole;
+    float t = (x > -87.0f ? x : -87.0f) * 1.44269504f, whole = rintf(t), f = t - whole;
     float p = 1.52527338e-5f;
     p = p * f + 1.54035304e-4f;
     p = p * f + 1.33335581e-3f;
@@ -74,7 +73,7 @@ static inline float exp_negative(float x) {
     int32_t bits = ((int32_t)whole + 127) << 23;
     float power;
     memcpy(&power, &bits, sizeof power);
-    return p * power;
+    return p * power + (x - x);
 }
 
 DET_CPU_CLONES static void softmax(float *x, int n) {

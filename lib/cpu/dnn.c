@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if DNNL_VERSION_MAJOR < 2 || DNNL_VERSION_MAJOR > 3
 #error "oneDNN 2 or 3 is needed"
@@ -14,9 +15,10 @@
 #define DNN_TRY(call)                                                                                                  \
     do {                                                                                                               \
         dnnl_status_t dnn_status = (call);                                                                             \
+        if (dnn_status == dnnl_out_of_memory)                                                                          \
+            return det_fail(DET_ERROR_OUT_OF_MEMORY, "oneDNN: out of host memory");                                    \
         if (dnn_status != dnnl_success)                                                                                \
-            return det_fail(dnn_status == dnnl_out_of_memory ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_DEVICE,             \
-                            "oneDNN: %s -> %d", #call, (int)dnn_status);                                               \
+            return det_fail(DET_ERROR_DEVICE, "oneDNN: %s -> %d", #call, (int)dnn_status);                             \
     } while (0)
 
 /* ------------------------------------------------------------------------------------------ memory descriptors */
@@ -93,6 +95,17 @@ void det_dnn_restore_threads(const det_dnn *dnn, int n_threads) {
         dnn->omp_set_num_threads(n_threads);
 }
 
+/* oneDNN 2 writes the code that it generates without asking whether there was memory for it; a primitive takes up to
+ * 2 MiB. So there must be enough, for a few threads at a time. */
+static dnnl_status_t create_primitive(dnnl_primitive_t *primitive, const_dnnl_primitive_desc_t description) {
+    const size_t n_bytes = 8 << 20;
+    void *room = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return dnnl_out_of_memory;
+    munmap(room, n_bytes);
+    return dnnl_primitive_create(primitive, description);
+}
+
 static det_status open_engine(void *argument) {
     det_dnn *dnn = argument;
     DNN_TRY(dnnl_engine_create(&dnn->engine, dnnl_cpu, 0));
@@ -143,59 +156,62 @@ void det_dnn_weights_release(det_dnn_weights *weights) {
     det_free(weights);
 }
 
-static det_status reorder(det_dnn *dnn, md_view from, float *from_values, md_view to, float *to_values) {
-    dnnl_memory_t source = NULL, target = NULL;
-    dnnl_primitive_desc_t description = NULL;
-    dnnl_primitive_t primitive = NULL;
-    dnnl_status_t status = dnnl_memory_create(&source, from, dnn->engine, from_values);
-    if (status == dnnl_success)
-        status = dnnl_memory_create(&target, to, dnn->engine, to_values);
-    if (status == dnnl_success)
-        status = dnnl_reorder_primitive_desc_create(&description, from, dnn->engine, to, dnn->engine, NULL);
-    if (status == dnnl_success)
-        status = dnnl_primitive_create(&primitive, description);
-    if (status == dnnl_success) {
-        dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}};
-        status = dnnl_primitive_execute(primitive, dnn->stream, 2, arguments);
-    }
-    if (status == dnnl_success)
-        status = dnnl_stream_wait(dnn->stream);
-    if (primitive)
-        dnnl_primitive_destroy(primitive);
-    if (description)
-        dnnl_primitive_desc_destroy(description);
-    if (source)
-        dnnl_memory_destroy(source);
-    if (target)
-        dnnl_memory_destroy(target);
-    DNN_TRY(status);
+/* What is made on the way to a convolution. An exception of oneDNN's skips the functions that it passes: so they leave
+ * what they hold here, and who catches gives it back. */
+enum { MD_SRC, MD_WEIGHTS, MD_BIAS, MD_DST, MD_PLAIN, N_MDS };
+
+typedef struct temporaries {
+    md descriptions[N_MDS];
+    dnnl_primitive_attr_t attributes;
+    dnnl_post_ops_t ops;
+    dnnl_memory_t source, target; /* of the reorder, like the next two */
+    dnnl_primitive_desc_t description;
+    dnnl_primitive_t primitive;
+} temporaries;
+
+static void release_temporaries(temporaries *t) {
+    for (int i = 0; i < N_MDS; i++)
+        md_destroy(&t->descriptions[i]);
+    if (t->ops)
+        dnnl_post_ops_destroy(t->ops);
+    if (t->attributes)
+        dnnl_primitive_attr_destroy(t->attributes);
+    if (t->primitive)
+        dnnl_primitive_destroy(t->primitive);
+    if (t->description)
+        dnnl_primitive_desc_destroy(t->description);
+    if (t->source)
+        dnnl_memory_destroy(t->source);
+    if (t->target)
+        dnnl_memory_destroy(t->target);
+}
+
+static det_status reorder(det_dnn *dnn, temporaries *t, md_view from, float *from_values, md_view to, float *to_values) {
+    DNN_TRY(dnnl_memory_create(&t->source, from, dnn->engine, from_values));
+    DNN_TRY(dnnl_memory_create(&t->target, to, dnn->engine, to_values));
+    DNN_TRY(dnnl_reorder_primitive_desc_create(&t->description, from, dnn->engine, to, dnn->engine, NULL));
+    DNN_TRY(create_primitive(&t->primitive, t->description));
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, t->source}, {DNNL_ARG_TO, t->target}};
+    DNN_TRY(dnnl_primitive_execute(t->primitive, dnn->stream, 2, arguments));
+    DNN_TRY(dnnl_stream_wait(dnn->stream));
     return DET_OK;
 }
 
-/* Repacks [c_out, c_in / groups, k, k] into the form `wanted`. */
-static det_status pack_weights(det_dnn *dnn, const det_dnn_conv_shape *s, const float *weights, md_view wanted,
-                               det_dnn_weights **out) {
+/* Repacks [c_out, c_in / groups, k, k] into the form `wanted`, in *out whatever happens. */
+static det_status pack_weights(det_dnn *dnn, temporaries *t, const det_dnn_conv_shape *s, const float *weights,
+                               md_view wanted, det_dnn_weights **out) {
     det_dnn_weights *packed = det_alloc_array(1, sizeof *packed);
     if (!packed)
         return DET_ERROR_OUT_OF_MEMORY;
+    *out = packed;
     packed->n_references = 1;
     packed->n_bytes = dnnl_memory_desc_get_size(wanted);
     packed->values = det_cpu_alloc_large(packed->n_bytes);
-    det_status status = packed->values ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
-    md plain = {0};
-    if (status == DET_OK) {
-        dnnl_status_t made = md_of_weights(&plain, s, dnnl_oihw, dnnl_goihw);
-        status = made != dnnl_success
-                     ? det_fail(DET_ERROR_DEVICE, "oneDNN: weights' description -> %d", (int)made)
-                     : reorder(dnn, MD_ARGUMENT(plain), (float *)(uintptr_t)weights, wanted, packed->values);
-        md_destroy(&plain);
-    }
-    if (status != DET_OK) {
-        det_dnn_weights_release(packed);
-        return status;
-    }
-    *out = packed;
-    return DET_OK;
+    if (!packed->values)
+        return DET_ERROR_OUT_OF_MEMORY;
+    md *plain = &t->descriptions[MD_PLAIN];
+    DNN_TRY(md_of_weights(plain, s, dnnl_oihw, dnnl_goihw));
+    return reorder(dnn, t, MD_ARGUMENT(*plain), (float *)(uintptr_t)weights, wanted, packed->values);
 }
 
 /* -------------------------------------------------------------------------------------------------- convolution */
@@ -215,6 +231,7 @@ struct det_dnn_conv {
     const char *impl;
     size_t scratch_bytes;
     int residual_argument;
+    size_t residual_bytes; /* copied into y before a run, for oneDNN to add it there; 0: nothing is copied */
     int n_threads;
     conv_arguments *arguments; /* [n_threads] */
 };
@@ -254,8 +271,6 @@ static det_status make_attributes(const det_dnn_conv_shape *s, md *dst, dnnl_pri
     return DET_OK;
 }
 
-enum { MD_SRC, MD_WEIGHTS, MD_BIAS, MD_DST, N_MDS };
-
 static det_status make_descriptions(const det_dnn_conv_shape *s, md m[N_MDS]) {
     dnnl_dims_t src = {1, s->c_in, s->h_in, s->w_in}, dst = {1, s->c_out, s->h_out, s->w_out}, bias = {s->c_out};
     DNN_TRY(md_by_tag(&m[MD_SRC], 4, src, dnnl_nhwc));
@@ -286,20 +301,29 @@ static det_status describe(det_dnn_conv *conv, const det_dnn_conv_shape *s, md m
     return DET_OK;
 }
 
-static det_status choose(det_dnn_conv *conv, const det_dnn_conv_shape *s, md m[N_MDS]) {
-    dnnl_primitive_attr_t attributes = NULL;
-    dnnl_post_ops_t ops = NULL;
-    DNN_TRY(dnnl_primitive_attr_create(&attributes));
-    dnnl_status_t made = dnnl_post_ops_create(&ops);
-    det_status status = made == dnnl_success
-                            ? make_attributes(s, &m[MD_DST], attributes, ops)
-                            : det_fail(DET_ERROR_OUT_OF_MEMORY, "oneDNN: post-operations -> %d", (int)made);
-    if (status == DET_OK)
-        status = describe(conv, s, m, attributes);
-    if (ops)
-        dnnl_post_ops_destroy(ops);
-    dnnl_primitive_attr_destroy(attributes);
-    return status;
+static det_status choose(det_dnn_conv *conv, const det_dnn_conv_shape *s, temporaries *t) {
+    DNN_TRY(dnnl_primitive_attr_create(&t->attributes));
+    DNN_TRY(dnnl_post_ops_create(&t->ops));
+    DET_TRY(make_attributes(s, &t->descriptions[MD_DST], t->attributes, t->ops));
+    return describe(conv, s, t->descriptions, t->attributes);
+}
+
+/* oneDNN 2.6 adds what is elsewhere wrongly in its convolution by matrix products, the one that it has for 64-bit ARM:
+ * there the residual is copied into the output first. */
+static det_status choose_that_adds(det_dnn_conv *conv, const det_dnn_conv_shape *s, temporaries *t) {
+    DET_TRY(choose(conv, s, t));
+    if (!s->has_residual || s->residual_in_place || strncmp(conv->impl, "gemm", 4) != 0)
+        return DET_OK;
+    det_dnn_conv_shape in_place = *s;
+    in_place.residual_in_place = true;
+    dnnl_primitive_desc_destroy(conv->description);
+    conv->description = NULL;
+    conv->residual_bytes = sizeof(float) * (size_t)s->h_out * (size_t)s->w_out * (size_t)s->c_out;
+    dnnl_primitive_attr_destroy(t->attributes);
+    dnnl_post_ops_destroy(t->ops);
+    t->attributes = NULL;
+    t->ops = NULL;
+    return choose(conv, &in_place, t);
 }
 
 static md_view query(const det_dnn_conv *conv, dnnl_query_t what, int index) {
@@ -308,18 +332,15 @@ static md_view query(const det_dnn_conv *conv, dnnl_query_t what, int index) {
 
 /* The sibling's weights when their form is this convolution's, too: their sizes tell, and then their bytes, because a
  * description of version 2 does not outlive its convolution. */
-static det_status get_weights(det_dnn_conv *conv, const det_dnn_conv_shape *s, const float *weights,
+static det_status get_weights(det_dnn_conv *conv, temporaries *t, const det_dnn_conv_shape *s, const float *weights,
                               det_dnn_weights **packed) {
-    det_dnn_weights *own;
-    DET_TRY(pack_weights(conv->dnn, s, weights, query(conv, dnnl_query_weights_md, 0), &own));
-    det_dnn_weights *shared = *packed;
+    DET_TRY(pack_weights(conv->dnn, t, s, weights, query(conv, dnnl_query_weights_md, 0), &conv->weights));
+    det_dnn_weights *own = conv->weights, *shared = *packed;
     if (shared && shared->n_bytes == own->n_bytes && !memcmp(shared->values, own->values, own->n_bytes)) {
         det_dnn_weights_release(own);
-        own = shared;
-        own->n_references++;
+        conv->weights = shared;
+        shared->n_references++;
     }
-    conv->weights = own;
-    *packed = own;
     return DET_OK;
 }
 
@@ -339,7 +360,7 @@ static det_status make_arguments(det_dnn_conv *conv, const det_dnn_conv_shape *s
         if (s->has_bias)
             DNN_TRY(
                 dnnl_memory_create(&m[BIAS], query(conv, dnnl_query_weights_md, 1), engine, (float *)(uintptr_t)bias));
-        if (s->has_residual && !s->residual_in_place)
+        if (s->has_residual && !s->residual_in_place && conv->residual_bytes == 0)
             DNN_TRY(dnnl_memory_create(&m[RESIDUAL], dst, engine, DNNL_MEMORY_NONE));
     }
     conv->residual_argument = DNNL_ARG_ATTR_MULTIPLE_POST_OP(s->act != DET_ACT_NONE ? 1 : 0) | DNNL_ARG_SRC_1;
@@ -351,21 +372,18 @@ typedef struct create_call {
     const float *weights, *bias;
     det_dnn_weights **packed;
     det_dnn_conv *conv;
+    temporaries temporaries;
 } create_call;
 
 static det_status create(void *argument) {
     create_call *call = argument;
     const det_dnn_conv_shape *s = call->shape;
     det_dnn_conv *conv = call->conv;
-    md m[N_MDS] = {0};
-    det_status status = make_descriptions(s, m);
-    if (status == DET_OK)
-        status = choose(conv, s, m);
-    for (int i = 0; i < N_MDS; i++)
-        md_destroy(&m[i]);
-    DET_TRY(status);
-    DNN_TRY(dnnl_primitive_create(&conv->primitive, conv->description));
-    DET_TRY(get_weights(conv, s, call->weights, call->packed));
+    temporaries *t = &call->temporaries;
+    DET_TRY(make_descriptions(s, t->descriptions));
+    DET_TRY(choose_that_adds(conv, s, t));
+    DNN_TRY(create_primitive(&conv->primitive, conv->description));
+    DET_TRY(get_weights(conv, t, s, call->weights, call->packed));
     return make_arguments(conv, s, call->bias);
 }
 
@@ -376,14 +394,14 @@ det_status det_dnn_conv_create(det_dnn *dnn, const det_dnn_conv_shape *shape, co
         return DET_ERROR_OUT_OF_MEMORY;
     conv->dnn = dnn;
     conv->n_threads = n_threads;
-    create_call call = {shape, weights, bias, packed, conv};
+    create_call call = {.shape = shape, .weights = weights, .bias = bias, .packed = packed, .conv = conv};
     det_status status = det_guard(create, &call);
+    release_temporaries(&call.temporaries);
     if (status != DET_OK) {
-        if (conv->weights)
-            *packed = NULL; /* it held what *packed names */
         det_dnn_conv_destroy(conv);
         return status;
     }
+    *packed = conv->weights;
     if (!strncmp(conv->impl, "ref", 3))
         det_log(DET_LOG_WARNING, "oneDNN has only its slow reference code for a convolution of %d -> %d channels, k %d",
                 shape->c_in, shape->c_out, shape->k);
@@ -443,6 +461,8 @@ static det_status run(void *argument) {
 
 det_status det_dnn_conv_run(det_dnn_conv *conv, int thread, const float *x, const float *residual, float *y,
                             void *scratch) {
+    if (conv->residual_bytes > 0)
+        memcpy(y, residual, conv->residual_bytes);
     run_call call = {
         conv, conv->arguments[thread].memory, {[SRC] = x, [DST] = y, [RESIDUAL] = residual, [SCRATCH] = scratch}};
     return det_guard(run, &call);

@@ -1,7 +1,8 @@
 #include "pool.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "../thread.h"
+
+#include <errno.h>
 #include <stdatomic.h>
 
 /* About 10 microseconds: more than the gap between two layers, less than a scheduler's notice. */
@@ -130,23 +131,26 @@ int det_threads_count(const det_threads *t) {
     return t->n_threads;
 }
 
-/* Workers take no signals: those are the host's. */
-static int start_worker(det_threads *t, pthread_t *handle) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(handle, NULL, worker, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+static bool make_locks(det_threads *t) {
+    if (pthread_mutex_init(&t->mutex, NULL))
+        return false;
+    if (pthread_cond_init(&t->wake, NULL) == 0) {
+        if (pthread_cond_init(&t->done, NULL) == 0)
+            return true;
+        pthread_cond_destroy(&t->wake);
+    }
+    pthread_mutex_destroy(&t->mutex);
+    return false;
 }
 
 det_status det_threads_open(int n_threads, void (*start)(void *user), void *user, det_threads **threads) {
     det_threads *t = det_alloc_array(1, sizeof *t);
     if (!t)
         return DET_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_init(&t->mutex, NULL);
-    pthread_cond_init(&t->wake, NULL);
-    pthread_cond_init(&t->done, NULL);
+    if (!make_locks(t)) {
+        det_free(t);
+        DET_FAIL(DET_ERROR_OUT_OF_MEMORY, "a mutex or a condition cannot be made");
+    }
     t->n_threads = n_threads;
     t->start = start;
     t->user = user;
@@ -154,9 +158,10 @@ det_status det_threads_open(int n_threads, void (*start)(void *user), void *user
     t->handles = det_alloc_array((size_t)n_threads, sizeof *t->handles);
     det_status status = t->handles ? DET_OK : DET_ERROR_OUT_OF_MEMORY;
     while (status == DET_OK && t->n_started < n_threads - 1) {
-        if (start_worker(t, &t->handles[t->n_started]))
+        errno = det_thread_start(&t->handles[t->n_started], worker, t);
+        if (errno)
             status =
-                det_fail(DET_ERROR_OUT_OF_MEMORY, "thread %d of %d cannot be started", t->n_started + 2, n_threads);
+                det_fail(DET_ERROR_OUT_OF_MEMORY, "thread %d of %d cannot be started: %m", t->n_started + 2, n_threads);
         else
             t->n_started++;
     }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DESCRIPTORS = 48, MAX_CONFIGS = 16 };
+enum { MAX_DESCRIPTORS = 48, MAX_CONFIGS = 64 };
 enum { UID_X = 1, UID_WEIGHT, UID_Y, UID_BIAS, UID_RESIDUAL, UID_VIRTUAL };
 static const size_t MAX_WORKSPACE_BYTES = (size_t)256 << 20;
 

@@ -74,7 +74,8 @@ static void test_profile(const det_model *model, bool layers) {
     for (int i = 0; i < p.n_layers; i++) {
         const det_layer_time *l = &p.layers[i];
         CHECK(l->name && l->name[0] && l->op && l->op[0] && l->impl && l->impl[0] && l->ms >= 0);
-        CHECK(!l->reserved[0] && !l->reserved[1] && !l->reserved[2]);
+        CHECK(!l->reserved && l->bytes >= 0);
+        CHECK(strcmp(l->op, "conv2d") != 0 || l->bytes > 4 * (int64_t)l->shape[0] * l->shape[1] * l->shape[2] * l->shape[3]);
         CHECK(strcmp(l->op, "conv2d") != 0 || (l->macs > 0 && l->shape[0] == 2 && l->shape[1] > 0 && l->shape[3] > 0));
         macs += l->macs;
         sum += l->ms;
@@ -330,6 +331,7 @@ int main(void) {
     char version[32];
     snprintf(version, sizeof version, "%d.%d.%d", DET_VERSION_MAJOR, DET_VERSION_MINOR, DET_VERSION_PATCH);
     CHECK(!strcmp(det_version(), version));
+    CHECK_MSG(strstr(det_build_info(), version) && strstr(det_build_info(), "oneDNN "), "%s", det_build_info());
     det_model *model = open_made("yolov8-tiny");
     det_context_options options = cpu_options(1, 1);
     det_context *context = create(model, &options);

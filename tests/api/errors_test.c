@@ -15,10 +15,10 @@ static void test_open(void) {
     CHECK(model == NULL);
     EXPECT(det_model_open("x", NULL), DET_ERROR_INVALID_ARGUMENT, "model is NULL");
     model = (det_model *)&model;
-    EXPECT(det_model_open("/no/such/file", &model), DET_ERROR_IO, "'/no/such/file' cannot be opened");
+    EXPECT(det_model_open("/no/such/file", &model), DET_ERROR_IO, "'/no/such/file': cannot be opened: No such file");
     CHECK(model == NULL);
-    EXPECT(det_model_open("/tmp", &model), DET_ERROR_IO, "'/tmp' is not a regular file");
-    EXPECT(det_model_open("/dev/null", &model), DET_ERROR_IO, "'/dev/null' is not a regular file");
+    EXPECT(det_model_open("/tmp", &model), DET_ERROR_IO, "'/tmp': not a regular file");
+    EXPECT(det_model_open("/dev/null", &model), DET_ERROR_IO, "'/dev/null': not a regular file");
     EXPECT(det_model_open_memory(NULL, 0, &model), DET_ERROR_INVALID_ARGUMENT, "data is NULL");
     EXPECT(det_model_open_memory(&byte, 1, NULL), DET_ERROR_INVALID_ARGUMENT, "model is NULL");
     model = (det_model *)&model;

@@ -61,31 +61,48 @@ static const struct {
     {"more metadata", "{\"__metadata__\":{\"format\":\"pt\",\"libdetect\":@}}", 0, DET_OK, ""},
     {"a name of 127 bytes", META TENSOR(X127, "F32", "[1]", "[0,4]") "}", 4, DET_OK, ""},
 
-    {"empty", "", 0, DET_ERROR_BAD_MODEL, "the header is not JSON"},
-    {"no JSON", "hello", 0, DET_ERROR_BAD_MODEL, "the header is not JSON"},
+    {"empty", "", 0, DET_ERROR_BAD_MODEL, "the header is not a JSON object"},
+    {"no JSON", "hello", 0, DET_ERROR_BAD_MODEL, "the header is not a JSON object"},
     {"an array", "[]", 0, DET_ERROR_BAD_MODEL, "the header is not a JSON object"},
-    {"a number", "5", 0, DET_ERROR_BAD_MODEL, "the header is not JSON"},
-    {"something behind", META "}x", 0, DET_ERROR_BAD_MODEL, "the header is not JSON: end of file expected"},
-    {"unfinished", META, 0, DET_ERROR_BAD_MODEL, "the header is not JSON"},
-    {"invalid UTF-8", META ",\"\xff\":5}", 0, DET_ERROR_BAD_MODEL, "the header is not JSON"},
-    {"a zero in a name", META ",\"a\\u0000b\":5}", 0, DET_ERROR_BAD_MODEL, "the header is not JSON"},
-    {"an integer too large", ENTRY("99999999999999999999"), 0, DET_ERROR_BAD_MODEL, "the header is not JSON: too big integer"},
-    {"a number too large", ENTRY("1e999"), 0, DET_ERROR_BAD_MODEL, "the header is not JSON: real number overflow"},
+    {"a number", "5", 0, DET_ERROR_BAD_MODEL, "the header is not a JSON object"},
+    {"something behind", META "}x", 0, DET_ERROR_BAD_MODEL, "the header is not JSON: something follows its end at byte "},
+    {"unfinished", META, 0, DET_ERROR_BAD_MODEL, "the header is not JSON: ',' or '}' expected at byte "},
+    {"a key without a value", "{\"a\"}", 0, DET_ERROR_BAD_MODEL, "':' expected at byte 4"},
+    {"a key without quotes", "{a:1}", 0, DET_ERROR_BAD_MODEL, "a string expected at byte 1"},
+    {"a comma at the end", "{\"a\":[1,]}", 0, DET_ERROR_BAD_MODEL, "a value expected at byte 8"},
+    {"a comma missing", "{\"a\":[1 2]}", 0, DET_ERROR_BAD_MODEL, "',' or ']' expected at byte 8"},
+    {"a word cut", "{\"a\":tru}", 0, DET_ERROR_BAD_MODEL, "a value expected at byte 5"},
+    {"a leading zero", "{\"a\":01}", 0, DET_ERROR_BAD_MODEL, "',' or '}' expected at byte 6"},
+    {"a point without digits", "{\"a\":1.}", 0, DET_ERROR_BAD_MODEL, "a digit expected at byte 7"},
+    {"an exponent without digits", "{\"a\":1e+}", 0, DET_ERROR_BAD_MODEL, "a digit expected at byte 8"},
+    {"a line break in a string", "{\"a\nb\":1}", 0, DET_ERROR_BAD_MODEL, "a control character in a string at byte 3"},
+    {"a string without end", "{\"a", 0, DET_ERROR_BAD_MODEL, "a string without end at byte 3"},
+    {"an unknown escape", "{\"\\x\":1}", 0, DET_ERROR_BAD_MODEL, "an unknown escape at byte 3"},
+    {"an escape cut", "{\"\\u12\":1}", 0, DET_ERROR_BAD_MODEL, "four hexadecimal digits expected at byte 6"},
+    {"half of a surrogate pair", "{\"\\ud800x\":1}", 0, DET_ERROR_BAD_MODEL, "half of a surrogate pair at byte"},
+    {"a number of 128 digits", ENTRY("1.0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"),
+     0, DET_ERROR_BAD_MODEL, "a number of too many digits at byte"},
+    {"an overlong character", "{\"\xc0\xaf\":1}", 0, DET_ERROR_BAD_MODEL, "invalid UTF-8 at byte 2"},
+    {"a surrogate in UTF-8", "{\"\xed\xa0\x80\":1}", 0, DET_ERROR_BAD_MODEL, "invalid UTF-8 at byte 2"},
+    {"invalid UTF-8", META ",\"\xff\":5}", 0, DET_ERROR_BAD_MODEL, "the header is not JSON: invalid UTF-8 at byte"},
+    {"a zero in a name", META ",\"a\\u0000b\":5}", 0, DET_ERROR_BAD_MODEL, "the header is not JSON: a zero character at byte"},
+    {"an integer too large", ENTRY("99999999999999999999"), 0, DET_ERROR_BAD_MODEL, "the header is not JSON: an integer too large at byte "},
+    {"a number too large", ENTRY("1e999"), 0, DET_ERROR_BAD_MODEL, "the header is not JSON: a number too large at byte "},
     {"a tensor twice", META TENSOR("x", "F32", "[1]", "[0,4]") TENSOR("x", "F32", "[1]", "[4,8]") "}", 8, DET_ERROR_BAD_MODEL,
-     "duplicate object key"},
-    {"metadata twice", META ",\"__metadata__\":{\"libdetect\":@}}", 0, DET_ERROR_BAD_MODEL, "duplicate object key"},
+     "the header has the key 'x' twice"},
+    {"metadata twice", META ",\"__metadata__\":{\"libdetect\":@}}", 0, DET_ERROR_BAD_MODEL, "the header has the key '__metadata__' twice"},
     {"a key twice in an entry", ENTRY("{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}"), 4,
-     DET_ERROR_BAD_MODEL, "duplicate object key"},
+     DET_ERROR_BAD_MODEL, "the header has the key 'dtype' twice"},
 
     {"no metadata", "{}", 0, DET_ERROR_BAD_MODEL, "no libdetect metadata: a checkpoint must be converted first"},
     {"metadata a number", "{\"__metadata__\":5}", 0, DET_ERROR_BAD_MODEL, "no libdetect metadata"},
     {"others' metadata", "{\"__metadata__\":{\"format\":\"pt\"}}", 0, DET_ERROR_BAD_MODEL, "no libdetect metadata"},
     {"metadata no text", "{\"__metadata__\":{\"libdetect\":{\"format\":1}}}", 0, DET_ERROR_BAD_MODEL, "no libdetect metadata"},
     {"metadata no JSON", "{\"__metadata__\":{\"libdetect\":\"{\"}}", 0, DET_ERROR_BAD_MODEL, "metadata is not JSON"},
-    {"metadata empty", "{\"__metadata__\":{\"libdetect\":\"\"}}", 0, DET_ERROR_BAD_MODEL, "metadata is not JSON"},
-    {"metadata an array", "{\"__metadata__\":{\"libdetect\":\"[]\"}}", 0, DET_ERROR_BAD_MODEL, "'format' is not an integer"},
+    {"metadata empty", "{\"__metadata__\":{\"libdetect\":\"\"}}", 0, DET_ERROR_BAD_MODEL, "metadata is not a JSON object"},
+    {"metadata an array", "{\"__metadata__\":{\"libdetect\":\"[]\"}}", 0, DET_ERROR_BAD_MODEL, "metadata is not a JSON object"},
     {"a key twice in the metadata", "{\"__metadata__\":{\"libdetect\":\"{\\\"format\\\":1,\\\"format\\\":1}\"}}", 0,
-     DET_ERROR_BAD_MODEL, "metadata is not JSON: duplicate object key"},
+     DET_ERROR_BAD_MODEL, "metadata has the key 'format' twice"},
 
     {"an empty name", META TENSOR("", "F32", "[1]", "[0,4]") "}", 4, DET_ERROR_BAD_MODEL, "a tensor's name has 0 bytes; 1 to 127"},
     {"a name of 128 bytes", META TENSOR(X127 "x", "F32", "[1]", "[0,4]") "}", 4, DET_ERROR_BAD_MODEL, "a tensor's name has 128 bytes"},
@@ -190,11 +207,21 @@ static void test_sizes(void) {
         bytes_free(&file);
         free(zeros);
 
+        text values = {0};
+        text_add(&values, META ",\"x\":[0");
+        for (int i = 0; i < 65531 + extra; i++) /* with the object, its metadata and the array: 65536 */
+            text_add(&values, ",0");
+        text_add(&values, "]}");
+        file = file_with_header(values.chars, NULL, 0);
+        expect_open("65536 values", &file, DET_ERROR_BAD_MODEL, extra ? "more than 65536 values at byte" : "tensor 'x': shape is not");
+        bytes_free(&file);
+        text_free(&values);
+
         text_add(&deep, META ",\"x\":");
         for (int i = 0; i < 100000; i++)
             text_add(&deep, extra ? "[" : "{\"\":");
         file = file_with_header(deep.chars, NULL, 0);
-        expect_open("100000 deep", &file, DET_ERROR_BAD_MODEL, "maximum parsing depth reached");
+        expect_open("100000 deep", &file, DET_ERROR_BAD_MODEL, "the header is not JSON: nested more than 16 deep at byte ");
         bytes_free(&file);
         text_free(&many);
         text_free(&deep);

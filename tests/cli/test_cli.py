@@ -1,6 +1,7 @@
 """Drives the command-line tool as a user does: real files, real exit codes.
 
-Environment: DETECT_CLI, the tool; DET_TEST_MODEL, any small model file (without it, what needs one is skipped).
+Environment: DETECT_CLI, the tool; DET_TEST_MODEL, any small model file (without it, what needs one is skipped);
+DET_MODELS_FOLDER, where the tool looks for an installed model last.
 """
 import csv
 import io
@@ -17,6 +18,8 @@ from pathlib import Path
 
 CLI = os.environ.get("DETECT_CLI", "detect")
 MODEL = os.environ.get("DET_TEST_MODEL", "")
+INSTALLED = os.environ.get("DET_MODELS_FOLDER", "")      # where an installed model is looked for last
+DEFAULT = "damofd-2.5g-kps.safetensors"
 CORPUS = Path(__file__).resolve().parent.parent / "fuzz" / "corpus" / "image"
 
 DONE, PICTURES, USAGE, NO_MODEL = 0, 1, 2, 3
@@ -71,7 +74,7 @@ def read_png(path):
     return width, height, rows
 
 
-def call(*arguments, model=MODEL, **keywords):
+def call(*arguments, model=MODEL, tool=CLI, **keywords):
     """Runs the tool on one CPU thread's worth of work; returns the finished process with its text."""
     environment = {k: v for k, v in os.environ.items() if k != "LIBDETECT_MODEL"}
     if model:
@@ -79,8 +82,9 @@ def call(*arguments, model=MODEL, **keywords):
     environment.update(keywords.pop("env", {}))
     keywords.setdefault("stdout", subprocess.PIPE)
     keywords.setdefault("stderr", subprocess.PIPE)
-    done = subprocess.run([CLI, *map(os.fspath, arguments)], env=environment, timeout=300, **keywords)
-    if done.stdout is not None:
+    binary = keywords.pop("binary", False)  # standard output stays bytes
+    done = subprocess.run([tool, *map(os.fspath, arguments)], env=environment, timeout=300, **keywords)
+    if done.stdout is not None and not binary:
         done.stdout = done.stdout.decode("utf-8", "surrogateescape")
     if done.stderr is not None:
         done.stderr = done.stderr.decode("utf-8", "surrogateescape")
@@ -116,18 +120,18 @@ class WithoutModel(CliTest):
             self.expect(done, DONE, lines=0)
             self.assertTrue(done.stdout.startswith("usage: detect "))
             self.assertTrue(all(len(line) <= 110 for line in done.stdout.splitlines()))
-        self.assertRegex(call("--version").stdout, r"^detect \d+\.\d+\.\d+\n$")
+        self.assertRegex(call("--version").stdout, r"^detect (\d+\.\d+\.\d+)\nlibdetect \1 \(.+\), .+, oneDNN \d.+, .*CUDA.*\n$")
 
     def test_help_names_every_option(self):
         text = call("--help").stdout
         for option in ("model device precision size score iou classes multi-label agnostic max-objects json csv table "
-                       "draw threads batch max-side max-bytes layers verbose help version").split():
+                       "draw video drop max-latency threads batch max-side max-bytes layers verbose help version").split():
             self.assertIn("--" + option, text)
 
     def test_models(self):
         done = call("models")
         self.expect(done, DONE, lines=0)
-        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "python3 -m libdetect.convert"):
+        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "comes with libdetect", "python3 -m libdetect.convert"):
             self.assertIn(text, done.stdout)
 
     def test_wrong_usage(self):
@@ -142,6 +146,11 @@ class WithoutModel(CliTest):
                           ["--device", "cuda:", "x"], ["--device", "cuda:-1", "x"], ["--device", "cudaX", "x"],
                           ["--precision", "int8", "x"], ["--json", "--csv", "x"], ["--json=1", "x"], ["--draw", "", "x"],
                           ["--layers", "x"], ["info", "a", "b"], ["info", "--model", "a", "b"], ["info", "--score", "1"],
+                          ["--video", "40", "-"], ["--video", "0x3", "-"], ["--video", "40x30:rgb", "-"],
+                          ["--video", "40x30@0", "-"], ["--video", "40x30:", "-"], ["--video", "40x30x", "-"],
+                          ["--video", "16385x3", "-"], ["--video", "40x30:nv12@25fps", "-"], ["--video", "40x30"],
+                          ["--video", "40x30", "a", "b"], ["--video", "40x30", "--batch", "2", "-"], ["--drop", "x"],
+                          ["--max-latency", "5", "x"], ["--video", "40x30", "--max-latency", "0", "-"],
                           ["models", "x"], ["models", "--json"]):
             with self.subTest(arguments=arguments):
                 done = call(*arguments, model="missing.safetensors")
@@ -150,13 +159,29 @@ class WithoutModel(CliTest):
 
     def test_no_model(self):
         picture = self.write("a.ppm", ppm(32, 32))
-        for model in ("", str(self.directory / "none.safetensors"), str(picture), str(self.directory)):
+        for model in (str(self.directory / "none.safetensors"), str(picture), str(self.directory)):
             for command in ([picture], ["info"]):
                 with self.subTest(model=model, command=command):
                     done = call(*command, model=model)
                     self.expect(done, NO_MODEL, lines=1)
                     self.assertEqual(done.stdout, "")
-        self.expect(call(picture, model=""), NO_MODEL, "LIBDETECT_MODEL")
+
+    def test_default_model(self):
+        """Found without a word beside the program, then in its prefix; LIBDETECT_MODEL and --model come first."""
+        tool = shutil.copy(CLI, self.write("prefix/bin/none", b"").with_name("detect"))
+        picture = self.write("a.ppm", ppm(32, 32))
+        if not (Path(INSTALLED) / DEFAULT).exists():
+            self.expect(call(picture, model="", tool=tool), NO_MODEL, "LIBDETECT_MODEL", lines=1)
+        damaged = b"no model"                     # an error that names the file tells which one was opened
+        for folder in ("prefix/share/libdetect/models", "prefix/bin/models"):
+            path = self.write(f"{folder}/{DEFAULT}", damaged)
+            for command in ([picture], ["info"]):
+                done = call(*command, model="", tool=tool)
+                self.expect(done, NO_MODEL, folder.replace("prefix/share", "share"), lines=1)
+                self.assertIn(path.name, done.stderr)
+        self.expect(call(picture, model="named.safetensors", tool=tool), NO_MODEL, "named.safetensors", lines=1)
+        self.expect(call("--model", "said", picture, model="named", tool=tool), NO_MODEL, "said", lines=1)
+        self.expect(call("info", "said", model="named", tool=tool), NO_MODEL, "said", lines=1)
 
     def test_unwritable_output(self):
         for arguments in (["--help"], ["--version"], ["models"]):
@@ -414,6 +439,113 @@ class WithModel(CliTest):
         self.assertEqual(done.returncode, DONE)
         self.assertIn("] 9/9, 0 s left", shown)
         self.assertTrue(shown.endswith("\r\x1b[K"))
+
+    FORMATS = {"rgb24": 3, "bgr24": 3, "rgba": 4, "gray": 1, "nv12": 1.5}
+
+    def frames(self, n, width=40, height=30, frame_format="rgb24"):
+        """Raw frames, each different: rows of the pattern from another place."""
+        source = b"".join(pattern(4 * width, height + n))
+        size = int(width * height * self.FORMATS[frame_format])
+        return [source[97 * i:97 * i + size] for i in range(n)]
+
+    def video(self, layout, data, *arguments, **keywords):
+        return call("--video", layout, *arguments, "-", input=data, **keywords)
+
+    def test_video(self):
+        frames = self.frames(6)
+        done = self.video("40x30@25", b"".join(frames), "--json", "--score", "0", "--max-objects", "3")
+        self.expect(done, DONE, lines=0)
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([result["frame"] for result in results], list(range(6)))
+        self.assertEqual([result["seconds"] for result in results], [0, 0.04, 0.08, 0.12, 0.16, 0.2])
+        for result, frame in zip(results, frames):
+            self.assertEqual(list(result), ["frame", "seconds", "dropped", "latency_ms"] + RESULT_KEYS[1:])
+            self.assertEqual((result["dropped"], result["width"], result["height"]), (0, 40, 30))
+            self.assertGreaterEqual(result["latency_ms"], 0)
+            picture = self.write("a.ppm", b"P6 40 30 255\n" + frame)
+            alone, = self.results("--score", "0", "--max-objects", "3", picture)
+            self.assertEqual(result["objects"], alone["objects"])
+
+    def test_video_formats(self):
+        """Grey has the same pixels in all; the others are held to the picture that they draw."""
+        grey = self.frames(1, frame_format="gray")[0]
+        chroma = bytes([128]) * 600
+        found = {}
+        for name, frame in (("gray", grey), ("rgb24", bytes(v for g in grey for v in (g, g, g))),
+                            ("bgr24", bytes(v for g in grey for v in (g, g, g))),
+                            ("rgba", bytes(v for g in grey for v in (g, g, g, 7)))):
+            out = self.directory / name
+            done = self.video(f"40x30:{name}", frame, "--json", "--score", "0", "--max-objects", "2", "--draw", out)
+            self.expect(done, DONE, lines=0)
+            found[name] = json.loads(done.stdout)["objects"], read_png(out / "frame-000000.png")
+        for name in found:
+            self.assertEqual(found[name], found["gray"], name)
+        for name, frame, pixel in (("rgb24", bytes([9, 8, 7]), (9, 8, 7)), ("bgr24", bytes([9, 8, 7]), (7, 8, 9)),
+                                   ("rgba", bytes([9, 8, 7, 6]), (9, 8, 7)), ("nv12", bytes([16]), (0, 0, 0))):
+            data = frame * 1200 + (chroma if name == "nv12" else b"")
+            done = self.video(f"40x30:{name}", data, "--score", "1", "--draw", "-", binary=True)
+            self.assertEqual(done.stdout, bytes(pixel) * 1200, name)
+        # BT.601 of video range: 81, 90, 240 is red; odd sides round the chroma up.
+        done = self.video("3x1:nv12", bytes([81, 81, 81, 90, 240, 90, 240]), "--score", "1", "--draw", "-", binary=True)
+        for got, expected in zip(done.stdout, (255, 0, 0) * 3):
+            self.assertLessEqual(abs(got - expected), 2)
+
+    def test_video_outputs(self):
+        data = b"".join(self.frames(3))
+        rows = list(csv.DictReader(io.StringIO(self.video("40x30", data, "--csv", "--score", "0", "--max-objects", "2").stdout)))
+        self.assertEqual([row["frame"] for row in rows], ["0", "0", "1", "1", "2", "2"])
+        self.assertRegex(self.video("40x30", data).stdout, r"^frame 0  40x30  ")
+        out = self.directory / "drawn"
+        self.expect(self.video("40x30", data, "--draw", out), DONE, lines=0)
+        self.assertEqual(sorted(os.listdir(out)), [f"frame-{i:06d}.png" for i in range(3)])
+        drawn = self.video("40x30", data, "--score", "0", "--max-objects", "1", "--draw", "-", binary=True).stdout
+        self.assertEqual(len(drawn), len(data))
+        self.assertNotEqual(drawn, data)
+        path = self.write("video.raw", data)
+        self.assertEqual(len(call("--video", "40x30", "--json", path).stdout.splitlines()), 3)
+        self.expect(self.video("40x30", b""), DONE, lines=0)
+
+    def test_video_drops(self):
+        """A writer that is faster than the network: the newest frame is always answered, and the numbers add up."""
+        n = 400
+        data = b"".join(self.frames(n))
+        for options, newest in ((["--drop"], True), (["--max-latency", "1"], False), (["--drop", "--max-latency", "60000"], True)):
+            done = self.video("40x30", data, "--json", "--size", "640x640", *options)
+            self.assertEqual(done.returncode, DONE, done.stderr)
+            results = [json.loads(line) for line in done.stdout.splitlines()]
+            numbers = [result["frame"] for result in results]
+            self.assertEqual(numbers, sorted(set(numbers)))
+            self.assertLess(len(numbers), n)
+            self.assertEqual(done.stderr, f"detect: {n - len(numbers)} of {n} frames dropped\n")
+            if newest:
+                self.assertEqual(numbers[-1], n - 1)
+            for result, position in zip(results, range(n)):
+                self.assertGreaterEqual(result["frame"], position)
+                self.assertGreaterEqual(result["dropped"], result["frame"] - position)
+        done = self.video("40x30", data, "--json", "--max-latency", "3600000", "--size", "32x32")
+        self.assertIn(f"of {n} frames dropped", done.stderr)
+
+    def test_video_is_live(self):
+        """A frame's result comes before the next frame is written."""
+        environment = {**os.environ, "LIBDETECT_MODEL": MODEL}
+        process = subprocess.Popen([CLI, "--video", "40x30", "--json", "--drop", "-"], env=environment,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for number, frame in enumerate(self.frames(3)):
+            process.stdin.write(frame)
+            process.stdin.flush()
+            self.assertEqual(json.loads(process.stdout.readline())["frame"], number)
+        _, errors = process.communicate(timeout=300)
+        self.assertEqual(errors, b"detect: 0 of 3 frames dropped\n")
+
+    def test_video_failures(self):
+        frame = self.frames(1)[0]
+        done = self.video("40x30", frame + frame[:100], "--json")
+        self.expect(done, PICTURES, "-: ends inside frame 1, after 100 of 3600 bytes", 1)
+        self.assertEqual(len(done.stdout.splitlines()), 1)
+        self.expect(call("--video", "40x30", self.directory / "none"), PICTURES, "none: cannot open: No such file", 1)
+        self.expect(call("--video", "40x30", self.directory), PICTURES, "cannot read: Is a directory", 1)
+        with open("/dev/full", "wb") as full:
+            self.expect(self.video("40x30", 3 * frame, "--draw", "-", stdout=full), PICTURES, "standard output: No space", 1)
 
     def test_info(self):
         info = json.loads(call("info", MODEL, "--json", "--size", "64x96", "--batch", "2", model="").stdout)

@@ -1,56 +1,42 @@
-/* Opens whatever it is given as a model file and, when that works, plans its network for a small picture and runs it.
- *
- * The time of a try is bounded: an input of 32 x 32 pixels, one thread, and the library's own limits. */
-#include "libdetect/detect.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
-
-/* A failure has a message of one line, and gives nothing. */
-static void check(det_status status, const void *object) {
-    if ((status == DET_OK) != (object != NULL) || (status != DET_OK && strlen(det_last_error()) == 0) ||
-        strpbrk(det_last_error(), "\n\r\x1b") || status == DET_ERROR_INTERNAL)
-        abort();
-}
-
-static void run(det_context *context, int n_classes) {
-    enum { SIDE = 20, MAX_OBJECTS = 16 };
-    static uint8_t pixels[SIDE * SIDE * 3];
-    det_image image = {.planes = {pixels}, .strides = {SIDE * 3}, .width = SIDE, .height = SIDE, .format = DET_RGB8};
-    det_object objects[MAX_OBJECTS];
-    int32_t count;
-    det_output output = {.struct_size = sizeof output, .objects = objects, .counts = &count, .max_objects = MAX_OBJECTS};
-    if (det_run(context, &image, 1, &output) != DET_OK)
-        abort();
-    for (int i = 0; i < count; i++) {
-        if (objects[i].class_id < 0 || objects[i].class_id >= n_classes || !(objects[i].score > 0))
-            abort();
-    }
-}
+/* Opens whatever it is given as a model file and, when that works, plans its network for a small picture and runs it. */
+#include "try_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
-    det_model *model;
-    det_status status = det_model_open_memory(data, n_bytes, &model);
-    check(status, model);
-    if (!model)
-        return 0;
-    det_model_info info = {.struct_size = sizeof info};
-    if (det_model_get_info(model, &info) != DET_OK || info.n_classes < 1 || !info.class_names[info.n_classes - 1])
-        abort();
-    det_context_options options;
-    det_context *context;
-    det_context_options_init(&options);
-    options.device = DET_DEVICE_CPU;
-    options.width = options.height = 32;
-    options.n_threads = 1;
-    options.max_candidates = 64;
-    status = det_context_create(model, &options, &context);
-    check(status, context);
-    det_model_close(model);
-    if (context)
-        run(context, info.n_classes);
-    det_context_destroy(context);
+    try_model(data, n_bytes);
     return 0;
 }
+
+#ifdef DET_BUILD_FUZZERS
+enum { LENGTH_BYTES = 8 };
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t n_bytes, size_t max_bytes);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n_bytes, size_t max_bytes, unsigned seed);
+
+static size_t header_length(const uint8_t *data) {
+    uint64_t length = 0;
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        length |= (uint64_t)data[i] << 8 * i;
+    return (size_t)length;
+}
+
+/* Mostly mutates the header or the data and keeps the header's length right, so that few tries end there. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n_bytes, size_t max_bytes, unsigned seed) {
+    size_t length = n_bytes >= LENGTH_BYTES ? header_length(data) : 0;
+    if (seed % 16 == 0 || n_bytes < LENGTH_BYTES || length > n_bytes - LENGTH_BYTES)
+        return LLVMFuzzerMutate(data, n_bytes, max_bytes);
+    uint8_t *header = data + LENGTH_BYTES;
+    size_t rest = n_bytes - LENGTH_BYTES - length;
+    if (seed % 4 == 0)
+        return LENGTH_BYTES + length + LLVMFuzzerMutate(header + length, rest, max_bytes - LENGTH_BYTES - length);
+    uint8_t *kept = malloc(rest + 1);
+    if (!kept)
+        return n_bytes;
+    memcpy(kept, header + length, rest);
+    length = LLVMFuzzerMutate(header, length, max_bytes - LENGTH_BYTES - rest);
+    memcpy(header + length, kept, rest);
+    free(kept);
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        data[i] = (uint8_t)((uint64_t)length >> 8 * i);
+    return LENGTH_BYTES + length + rest;
+}
+#endif

@@ -1,4 +1,4 @@
-/* Writes the seeds of fuzz_model: make_model_corpus FOLDER
+/* Writes the seeds of fuzz_model and fuzz_metadata: make_model_corpus MODEL_FOLDER METADATA_FOLDER
  *
  * Small files that open, or fail at one check each, for the fuzzer to start from; and one whole network, the narrowest
  * there is, without which it would not find its way past binding. */
@@ -21,16 +21,16 @@ static const struct {
              "\"model.0.bias\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[108,112]}", 112},
 };
 
-static void save(const char *folder, const char *name, bytes file) {
+static void save(const char *folder, const char *name, const char *extension, bytes file) {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
+    int n = snprintf(path, sizeof path, "%s/%s.%s", folder, name, extension);
     REQUIRE(n < (int)sizeof path, "%s", folder);
     bytes_save(&file, path);
     bytes_free(&file);
 }
 
 int main(int argc, char **argv) {
-    REQUIRE(argc == 2, "usage: make_model_corpus FOLDER");
+    REQUIRE(argc == 3, "usage: make_model_corpus MODEL_FOLDER METADATA_FOLDER");
     static const uint8_t zeros[512];
     text metadata = make_metadata("yolov8-tiny");
     for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++) {
@@ -38,17 +38,17 @@ int main(int argc, char **argv) {
         text_add(&header, "{\"__metadata__\":{\"libdetect\":");
         text_add_json(&header, metadata.chars);
         text_add(&header, "}%s}", seeds[i].tensors);
-        save(argv[1], seeds[i].file, model_file_from(header.chars, zeros, seeds[i].data_bytes));
+        save(argv[1], seeds[i].file, "safetensors", model_file_from(header.chars, zeros, seeds[i].data_bytes));
         text_free(&header);
     }
     text_free(&metadata);
     for (int i = 0; make_model_name(i); i++) { /* nothing but the description */
         text own = make_metadata(make_model_name(i));
-        save(argv[1], make_model_name(i), model_file_of(own.chars, NULL, 0));
-        text_free(&own);
+        save(argv[1], make_model_name(i), "safetensors", model_file_of(own.chars, NULL, 0));
+        save(argv[2], make_model_name(i), "json", (bytes){(uint8_t *)own.chars, own.n}); /* which frees the text */
     }
-    save(argv[1], "whole-network", make_model("yolov5-least", NULL));
-    save(argv[1], "not-json", model_file_from("{]", NULL, 0));
-    save(argv[1], "empty", model_file_from("", NULL, 0));
+    save(argv[1], "whole-network", "safetensors", make_model("yolov5-least", NULL));
+    save(argv[1], "not-json", "safetensors", model_file_from("{]", NULL, 0));
+    save(argv[1], "empty", "safetensors", model_file_from("", NULL, 0));
     return 0;
 }

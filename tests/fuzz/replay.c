@@ -1,4 +1,4 @@
-/* Runs a fuzz target over every file of a folder, where libFuzzer is not at hand. */
+/* Runs a fuzz target over every file of the folders it is given, where libFuzzer is not at hand. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,16 +19,23 @@ static int replay(const char *folder, const char *name) {
     return 1;
 }
 
-int main(int argc, char **argv) {
-    DIR *folder = argc == 2 ? opendir(argv[1]) : NULL;
+static int replay_folder(const char *path) {
+    DIR *folder = opendir(path);
     if (!folder) {
-        fprintf(stderr, "usage: %s CORPUS_FOLDER\n", argv[0]);
-        return 2;
+        fprintf(stderr, "%s cannot be opened\n", path);
+        exit(2);
     }
     int n_files = 0;
     for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder))
-        n_files += entry->d_name[0] != '.' && replay(argv[1], entry->d_name);
+        n_files += entry->d_name[0] != '.' && replay(path, entry->d_name);
     closedir(folder);
+    return n_files;
+}
+
+int main(int argc, char **argv) {
+    int n_files = 0;
+    for (int i = 1; i < argc; i++)
+        n_files += replay_folder(argv[i]);
     printf("%d files\n", n_files);
     return n_files == 0;
 }

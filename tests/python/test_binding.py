@@ -7,7 +7,9 @@ import sys
 import tempfile
 import threading
 import unittest
+from pathlib import Path
 from typing import Any, List
+from unittest import mock
 
 import numpy as np
 import published
@@ -17,7 +19,7 @@ from libdetect.checkpoint import Checkpoint
 
 try:
     import libdetect
-    from libdetect import _library, _native
+    from libdetect import _library, _models, _native, pictures
 
     MISSING = ""
 except ImportError as error:
@@ -80,6 +82,26 @@ class Binding(unittest.TestCase):
         self.assertEqual((info.mean, info.scale, info.max_objects, info.multi_label), (127.5, 1 / 128, 1000, False))
         self.assertEqual(info.n_parameters, 265_977)
 
+    def test_default_model(self) -> None:
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
+            named = os.path.join(folder, "named.safetensors")
+            with open(named, "wb") as file:
+                file.write(self.data)
+            os.environ["LIBDETECT_MODEL"] = named
+            self.assertEqual(libdetect.default_model(), named)
+            with libdetect.Model() as model:
+                self.assertEqual(model.info, self.model.info)
+            os.environ["LIBDETECT_MODEL"] = ""
+            places = [Path(folder, "none"), Path(folder)]
+            with mock.patch.object(_models, "_places", lambda: iter(places)):
+                with self.assertRaisesRegex(FileNotFoundError, "none.*LIBDETECT_MODEL"):
+                    libdetect.Model()
+                bundled = os.path.join(folder, _models.NAME)
+                os.rename(named, bundled)
+                self.assertEqual(libdetect.default_model(), bundled)
+                with libdetect.Model() as model:
+                    self.assertEqual(model.info, self.model.info)
+
     def test_context_info(self) -> None:
         info = self.context.info
         self.assertEqual((info.device, info.precision, info.input_size), ("cpu", "fp32", (96, 64)))
@@ -121,10 +143,10 @@ class Binding(unittest.TestCase):
 
     def test_rows_apart_are_not_copied(self) -> None:
         wide = np.zeros((50, 90, 3), np.uint8)
-        image, kept = _native._prepare(wide[:, 11:81], "rgb")
+        ((image, kept),), _ = pictures.prepare_all(wide[:, 11:81], "rgb", "cpu")
         self.assertTrue(np.shares_memory(kept, wide))
         self.assertEqual((image.planes[0], image.strides[0]), (wide.ctypes.data + 33, 270))
-        _, kept = _native._prepare(wide[:, ::2], "rgb")
+        ((_, kept),), _ = pictures.prepare_all(wide[:, ::2], "rgb", "cpu")
         self.assertFalse(np.shares_memory(kept, wide))
 
     def test_formats(self) -> None:

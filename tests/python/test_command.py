@@ -138,11 +138,13 @@ class CommandLine(unittest.TestCase):
     def test_options(self) -> None:
         classes = self.file("classes.txt", "\u00e9t\u00e9\n\n  zwei \n".encode())
         options = ["--classes", classes, "--input", "320x256", "--licence", "free", "--half", "--arch", "yolov8n"]
+        options += ["--score", "0.4"]
         code, _, error = self.run_main(self.yolo(), self.target, *options)
         self.assertEqual((code, error), (0, ""))
         description = self.description()
         self.assertEqual(description["classes"], ["\u00e9t\u00e9", "zwei"])
         self.assertEqual((description["input"], description["licence"]), ([320, 256], "free"))
+        self.assertEqual((description["score"], description["iou"]), (0.4, 0.7))
         tensors, _ = safetensors.decode(Path(self.target).read_bytes())
         self.assertEqual({tensor.dtype.str for tensor in tensors.values() if tensor.ndim == 4}, {"<f2"})
         self.assertEqual({tensor.dtype.str for tensor in tensors.values() if tensor.ndim == 1}, {"<f4"})
@@ -181,6 +183,7 @@ class CommandLine(unittest.TestCase):
         for options in (
             [], ["--input", "33x32"], ["--input", "0x0"], ["--input", "big"], ["--arch", "yolov9"],
             ["--classes", "/none"], ["--classes", self.file("empty", b"\n")], ["--nonsense"],
+            ["--score", "1.1"], ["--score", "nan"], ["--score", "high"],
         ):  # fmt: skip
             arguments = [source, self.target, *options] if options else [source]
             with self.subTest(options):

@@ -47,6 +47,9 @@ static void test_shapes(const det_weights *weights) {
     check_shape(&net, a, 9, 12, 4, __LINE__);
     check_shape(&net, small, 5, 6, 4, __LINE__);
     CHECK(net.macs == 9 * 12 * 4 * 27 + 5 * 6 * 4 * 27);
+    const det_node *node = &net.nodes[net.n_nodes - 2]; /* makes `a`: 4 x 3 x 3 x 3 weights and 4 biases */
+    CHECK(node->output == a && det_node_values(node, &net.tensors[x].shape, net.tensors[a].shape) ==
+                                   2 * 9 * 12 * (3 + 4) + 4 * 27 + 4);
     det_name_text names[] = {det_name("b"), det_name("b")};
     check_shape(&net, det_conv2d_parts(&net, a, 2, names, NULL, (det_conv_options){0}), 9, 12, 16, __LINE__);
     det_tensor_id grouped = det_conv2d(&net, a, "deep", 0, (det_conv_options){.k = 5, .stride = 2, .groups = 2, .pad = 1, .no_bias = true});

@@ -18,7 +18,12 @@ static void test_names(void) {
                 {-7, "DET_ERROR_DEVICE"},
                 {-8, "DET_ERROR_BUSY"},
                 {-9, "DET_ERROR_INTERNAL"},
-                {-10, "unknown status"},
+                {-10, "DET_ERROR_QUEUE_FULL"},
+                {-11, "DET_ERROR_TIMEOUT"},
+                {-12, "DET_ERROR_DEADLINE"},
+                {-13, "DET_ERROR_CANCELLED"},
+                {-14, "DET_ERROR_CLOSED"},
+                {-15, "unknown status"},
                 {1, "unknown status"},
                 {INT32_MIN, "unknown status"},
                 {INT32_MAX, "unknown status"}};

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Tests of the training code: python3 -m unittest training/tests/test_training.py (or run this file).
 
-They skip themselves where PyTorch or OpenCV is missing.  The comparison with the authors' reference outputs needs
-DET_GOLDEN, the folder of golden/README.md.
+They skip themselves where PyTorch or OpenCV is missing (exit status 77).  The comparison with the authors' reference outputs
+needs their folder, DET_GOLDEN or ../shared/golden.
 """
 import importlib.util
 import json
 import math
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -19,6 +20,9 @@ try:
     import numpy as np
     import torch
 except ImportError as error:
+    if __name__ == "__main__":
+        print("SKIP: training needs PyTorch, numpy and OpenCV: %s" % error)
+        sys.exit(77)
     raise unittest.SkipTest("training needs PyTorch, numpy and OpenCV: %s" % error)
 
 import assign
@@ -31,7 +35,8 @@ import portraits
 import scenes
 import train
 
-GOLDEN = os.environ.get("DET_GOLDEN", "")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+GOLDEN = os.environ.get("DET_GOLDEN") or os.path.join(ROOT, "..", "shared", "golden")
 
 
 def read_safetensors(path):
@@ -43,7 +48,7 @@ def read_safetensors(path):
             for k, v in header.items()}
 
 
-@unittest.skipUnless(os.path.isdir(GOLDEN), "DET_GOLDEN names no folder")
+@unittest.skipUnless(os.path.isdir(GOLDEN), "no folder of reference outputs (DET_GOLDEN)")
 class Parity(unittest.TestCase):
     def test_every_variant_matches_the_authors_outputs(self):
         spec = importlib.util.spec_from_file_location("synth", os.path.join(GOLDEN, "synth.py"))
@@ -214,6 +219,25 @@ class Evaluation(unittest.TestCase):
         value = evaluate.average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)
         self.assertAlmostEqual(value, 0.5 + 0.5 * 2 / 3)
 
+    def test_the_score_that_balances(self):
+        score, f = evaluate.best_score(np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, False]), 3)
+        self.assertEqual(score, 0.8)
+        self.assertAlmostEqual(f, 2 * 2 / (2 + 3))
+        self.assertEqual(evaluate.best_score(np.zeros(0), np.zeros(0, bool), 0), (1.0, 0.0))
+
+    def test_a_tally_by_hand(self):
+        line = {"image": "a", "boxes": [[0, 0, 20, 20], [40, 40, 60, 60], [80, 0, 90, 10]], "ignore": [[200, 200, 240, 240]],
+                "keypoints": [[[5, 5], [15, 5], [10, 10], [6, 15], [14, 15]], None, None]}
+        tally = evaluate.Tally(16, 0.6)
+        boxes = np.float32([[0, 0, 20, 20], [100, 100, 130, 130], [205, 205, 230, 230], [80, 0, 90, 10], [40, 40, 60, 60]])
+        points = np.zeros((5, 5, 2), np.float32)
+        points[0] = np.float32(line["keypoints"][0]) + [3, 4]
+        tally.add((boxes, np.float32([0.9, 0.8, 0.7, 0.65, 0.5]), points), data.Picture(line))
+        ap, found, false, gap = tally.figures()     # the third box is excused, the fourth too small
+        self.assertEqual((tally.n_true, found, false), (2, 1, 1))
+        self.assertAlmostEqual(gap, 5 / 20)
+        self.assertAlmostEqual(ap, 0.5 + 0.5 * 2 / 3)
+
     def test_nms_and_match(self):
         boxes = np.float32([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
         self.assertEqual(list(evaluate.nms(boxes, np.float32([0.5, 0.9, 0.4]), 0.45)), [1, 2])
@@ -255,6 +279,19 @@ class Pipeline(unittest.TestCase):
                 self.assertTrue((data.sizes(faces.boxes) >= augment.SMALLEST).all())
                 self.assertEqual(len(faces.boxes), len(faces.keypoints))
 
+    def test_narrow_faces(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.make(folder)
+            pictures, _ = data.load(folder, 0.0)
+            pixels = data.pixel_store(folder, os.path.join(folder, "cache"), pictures)
+            ratios = []
+            for narrow in (0.0, 1.0):
+                made = scenes.Scenes(pictures, pixels, None, [("crop", 1.0)], narrow)
+                boxes = np.concatenate([made.sample(np.random.default_rng([2, n]), 128)[1].boxes for n in range(60)])
+                inside = boxes[(boxes > 1).all(1) & (boxes < 127).all(1)]
+                ratios.append(np.median((inside[:, 2] - inside[:, 0]) / (inside[:, 3] - inside[:, 1])))
+            self.assertLess(ratios[1], 0.85 * ratios[0])
+
     def test_a_run_stops_and_goes_on(self):
         with tempfile.TemporaryDirectory() as folder:
             self.make(folder)
@@ -272,10 +309,32 @@ class Pipeline(unittest.TestCase):
             self.assertTrue(all(torch.isfinite(v.float()).all() for v in state.values()))
             self.assertEqual(torch.load(os.path.join(out, "last.pth"))["samples"], 8)
 
+    def test_fine_tuning_from_what_is_shipped(self):
+        """Half-precision checkpoint -> a short run -> a model file that says what it is."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.make(folder)
+            first, small, tuned, file = (os.path.join(folder, n) for n in ("first.pth", "small.pth", "tuned", "mine.safetensors"))
+            torch.save({"state_dict": network.DamoFD("0.5g-kps").state_dict()}, first)
+            commands = (["export.py", first, small, "--variant", "0.5g-kps"],
+                        ["train.py", folder, "--init", small, "--rate", "2e-4", "--samples", "4", "--batch", "2", "--sides", "64",
+                         "--variant", "0.5g-kps", "--workers", "0", "--device", "cpu", "--threads", "2", "--out", tuned],
+                        ["export.py", os.path.join(tuned, "last.pth"), file, "--variant", "0.5g-kps", "--score", "0.4", "--licence", "mine"])
+            for script, *arguments in commands:
+                subprocess.run([sys.executable, os.path.join(ROOT, "training", script), *arguments], check=True, stdout=subprocess.DEVNULL)
+            self.assertLess(os.path.getsize(small), 0.6 * os.path.getsize(first))
+            with open(file, "rb") as f:
+                header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+            description = json.loads(header.pop("__metadata__")["libdetect"])
+            self.assertEqual((description["variant"], description["score"], description["licence"]), ("0.5g-kps", 0.4, "mine"))
+            self.assertEqual({t["dtype"] for t in header.values() if len(t["shape"]) == 4}, {"F16"})
+
     def test_the_schedule(self):
-        self.assertLess(train.rate_at(0, 10000, 1.0), 0.01)
-        self.assertAlmostEqual(train.rate_at(train.WARM_UP, 10000, 1.0), 1.0)
+        self.assertLess(train.rate_at(0, 50000, 1.0), 0.01)
+        self.assertAlmostEqual(train.rate_at(train.WARM_UP, 50000, 1.0), 1.0)
         self.assertAlmostEqual(train.rate_at(10000, 10000, 1.0), train.LAST_RATE)
+        self.assertAlmostEqual(train.rate_at(400, 4000, 1.0), 1.0)       # a short run warms up for a tenth of it
+        self.assertEqual(train.shares("crop:0.6,nobody"), [("crop", 0.6), ("nobody", 1.0)])
+        self.assertRaises(SystemExit, train.shares, "crowds:1")
         side_at = train.stages("64:0.5,96:0.5", 1000, 10)
         self.assertEqual([side_at(n) for n in (0, 499, 500, 999, 1200)], [64, 64, 96, 96, 96])
 

@@ -2,7 +2,7 @@
 
     import libdetect
 
-    with libdetect.Model("faces.safetensors") as model:
+    with libdetect.Model() as model:            # the face detector that comes with libdetect; or a model file's name
         faces = model.detect(picture)           # picture: height x width x 3, uint8, RGB
         print(faces["score"], faces["landmarks"])
 
@@ -12,10 +12,16 @@ loaded when one of the names below is first used.
 
 from typing import TYPE_CHECKING, Any, List
 
+from ._models import default_model
+
 if TYPE_CHECKING:
     from ._native import (
         CUT_CANDIDATES,
         CUT_OBJECTS,
+        LOG_DEBUG,
+        LOG_ERROR,
+        LOG_INFO,
+        LOG_WARNING,
         OBJECT_DTYPE,
         Context,
         ContextInfo,
@@ -24,30 +30,61 @@ if TYPE_CHECKING:
         Model,
         ModelInfo,
         Profile,
+        build_info,
+        set_log,
         version,
     )
+    from ._library import ClosedError, DeadlineError, QueueFullError
+    from .pool import Answer, Pool, PoolContextStats, PoolDevice, PoolStats, Request
+    from .drawing import draw
 
 __version__ = "0.1.0"
 __all__ = [
     "CUT_CANDIDATES",
     "CUT_OBJECTS",
+    "LOG_DEBUG",
+    "LOG_ERROR",
+    "LOG_INFO",
+    "LOG_WARNING",
     "OBJECT_DTYPE",
+    "Answer",
+    "ClosedError",
     "Context",
     "ContextInfo",
+    "DeadlineError",
     "Error",
     "LayerTime",
     "Model",
     "ModelInfo",
+    "Pool",
+    "PoolContextStats",
+    "PoolDevice",
+    "PoolStats",
     "Profile",
+    "QueueFullError",
+    "Request",
+    "build_info",
+    "draw",
+    "set_log",
+    "default_model",
     "version",
 ]
+#: Names that are not _native's.
+_ELSEWHERE = {
+    **dict.fromkeys(("Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"), "pool"),
+    **dict.fromkeys(("ClosedError", "DeadlineError", "QueueFullError"), "_library"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from . import _native
+    if name == "draw":
+        from . import drawing
 
-        return getattr(_native, name)
+        return drawing.draw
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module(f".{_ELSEWHERE.get(name, '_native')}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -37,6 +37,7 @@ RESIZE = ("stretch", "letterbox-top", "letterbox-centre")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 RGB8, BGR8, RGBA8, GRAY8 = range(4)
+MEMORY_HOST, MEMORY_DEVICE = range(2)
 PROFILE_LAYERS = 1
 TUNE = 2
 
@@ -147,7 +148,8 @@ class LayerTime(Structure):
         ("shape", c_int32 * 4),
         ("macs", c_int64),
         ("ms", c_float),
-        ("reserved", c_uint32 * 3),
+        ("reserved", c_uint32),
+        ("bytes", c_int64),
     ]
 
 
@@ -166,11 +168,114 @@ class Profile(Structure):
     ]
 
 
+class PoolDevice(Structure):
+    _fields_ = [("options", POINTER(ContextOptions)), ("n_contexts", c_int32), ("reserved", c_uint32)]
+
+
+class PoolOptions(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("devices", POINTER(PoolDevice)),
+        ("n_devices", c_int32),
+        ("max_batch", c_int32),
+        ("max_delay_us", c_int32),
+        ("capacity", c_int32),
+        ("max_objects", c_int32),
+        ("max_attempts", c_int32),
+        ("staging_bytes", c_int64),
+    ]
+
+
+class Request(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("objects", c_void_p),
+        ("max_objects", c_int32),
+        ("priority", c_int32),
+        ("deadline_us", c_int64),
+        ("thresholds", POINTER(Thresholds)),
+        ("pixels", c_int32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Answer(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("ticket", c_uint64),
+        ("objects", c_void_p),
+        ("n_objects", c_int32),
+        ("cuts", c_int32),
+        ("status", c_int32),
+        ("context", c_int32),
+        ("batch", c_int32),
+        ("n_attempts", c_int32),
+        ("wait_us", c_int64),
+        ("run_us", c_int64),
+        ("message", c_char_p),
+    ]
+
+
+class PoolStats(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("n_contexts", c_int32),
+        ("n_in_service", c_int32),
+        ("capacity", c_int32),
+        ("n_held", c_int32),
+        ("n_waiting", c_int32),
+        ("n_running", c_int32),
+        ("max_waiting", c_int32),
+        ("draining", c_int32),
+        ("n_submitted", c_int64),
+        ("n_rejected", c_int64),
+        ("n_succeeded", c_int64),
+        ("n_failed", c_int64),
+        ("n_cancelled", c_int64),
+        ("n_expired", c_int64),
+        ("n_retried", c_int64),
+        ("n_runs", c_int64),
+        ("wait_us", c_int64),
+        ("max_wait_us", c_int64),
+        ("run_us", c_int64),
+        ("max_run_us", c_int64),
+        ("staging_bytes", c_int64),
+        ("batches", c_int64 * 257),
+        ("waits", c_int64 * 32),
+        ("runs", c_int64 * 32),
+    ]
+
+
+class PoolContextStats(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("device", c_int32),
+        ("device_index", c_int32),
+        ("max_batch", c_int32),
+        ("in_service", c_int32),
+        ("n_running", c_int32),
+        ("last_error", c_int32),
+        ("n_runs", c_int64),
+        ("n_pictures", c_int64),
+        ("n_failures", c_int64),
+        ("run_us", c_int64),
+        ("device_name", c_char_p),
+    ]
+
+
+#: det_answer_fn; the user pointer arrives as a number.
+ANSWER_FUNCTION = ctypes.CFUNCTYPE(None, c_size_t, POINTER(Answer))
+
+#: det_log_fn
+LOG_FUNCTION = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, c_char_p)
+
 # function: (result, arguments)
 _FUNCTIONS = {
     "det_status_name": (c_char_p, [c_int32]),
     "det_last_error": (c_char_p, []),
     "det_version": (c_char_p, []),
+    "det_build_info": (c_char_p, []),
+    "det_set_log": (None, [c_void_p, ctypes.c_int, c_void_p]),
     "det_model_open": (c_int32, [c_char_p, POINTER(c_void_p)]),
     "det_model_open_memory": (c_int32, [c_void_p, c_size_t, POINTER(c_void_p)]),
     "det_model_get_info": (c_int32, [c_void_p, POINTER(ModelInfo)]),
@@ -183,15 +288,52 @@ _FUNCTIONS = {
     "det_context_set_thresholds": (c_int32, [c_void_p, POINTER(Thresholds)]),
     "det_run": (c_int32, [c_void_p, POINTER(Image), c_int32, POINTER(Output)]),
     "det_context_get_profile": (c_int32, [c_void_p, POINTER(Profile)]),
+    "det_pool_options_init": (None, [c_void_p]),
+    "det_pool_create": (c_int32, [c_void_p, POINTER(PoolOptions), POINTER(c_void_p)]),
+    "det_request_init": (None, [c_void_p]),
+    "det_pool_submit": (
+        c_int32,
+        [c_void_p, POINTER(Image), POINTER(Request), ANSWER_FUNCTION, c_size_t, POINTER(c_uint64)],
+    ),
+    "det_pool_wait": (c_int32, [c_void_p, c_uint64, c_int64, POINTER(Answer)]),
+    "det_pool_cancel": (c_int32, [c_void_p, c_uint64]),
+    "det_pool_drain": (c_int32, [c_void_p, c_int64]),
+    "det_pool_destroy": (None, [c_void_p]),
+    "det_pool_get_stats": (c_int32, [c_void_p, POINTER(PoolStats)]),
+    "det_pool_get_context_stats": (c_int32, [c_void_p, c_int32, POINTER(PoolContextStats)]),
 }
 
 
 class Error(Exception):
-    """A libdetect call failed. `status` is its det_status, a negative number that never changes its meaning."""
+    """A libdetect call failed. `status` is its det_status, a negative number that never changes its meaning, `message`
+    the line that says what went wrong."""
+
+    INVALID_ARGUMENT, OUT_OF_MEMORY, IO, BAD_MODEL, UNSUPPORTED, NO_DEVICE, DEVICE, BUSY, INTERNAL = range(-1, -10, -1)
 
     def __init__(self, status: int, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
-        self.status = status
+        self.status, self.message = status, message
+
+
+class QueueFullError(Error):
+    """The pool holds as many requests as it may: try again later."""
+
+
+class DeadlineError(Error):
+    """The request's deadline passed before it could run."""
+
+
+class ClosedError(Error):
+    """The pool is being drained and takes no more requests."""
+
+
+ERROR_BUSY, ERROR_TIMEOUT, ERROR_CANCELLED = -8, -11, -13
+_ERRORS = {-10: QueueFullError, -12: DeadlineError, -14: ClosedError}
+
+
+def error_of(status: int, message: str) -> Error:
+    """The exception that a status stands for."""
+    return _ERRORS.get(status, Error)(status, lib.det_status_name(status).decode("ascii"), message)
 
 
 def _places() -> Iterator[str]:
@@ -251,13 +393,14 @@ for _size, _what in ((ctypes.sizeof(Image), "det_image"), (OBJECT_DTYPE.itemsize
         raise ImportError(f"{_what} takes {_size} bytes on this machine, not 64")
 defaults(ContextOptions, lib.det_context_options_init)
 defaults(Thresholds, lib.det_thresholds_init)
+defaults(PoolOptions, lib.det_pool_options_init)
+defaults(Request, lib.det_request_init)
 
 
 def check(status: int) -> None:
     """Raises the Error that a status stands for."""
     if status != 0:
-        name = lib.det_status_name(status).decode("ascii")
-        raise Error(status, name, lib.det_last_error().decode("utf-8", "replace"))
+        raise error_of(status, text(lib.det_last_error()))
 
 
 def text(value: bytes) -> str:

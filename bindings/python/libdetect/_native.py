@@ -1,8 +1,10 @@
 """Models and contexts: the Python face of detect.h."""
 
+import ctypes
 import os
 import threading
 import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,11 +13,17 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar
 import numpy as np
 
 from . import _library
+from ._models import default_model
 from ._library import OBJECT_DTYPE, Error, check, lib, text
+from .pictures import Prepared, prepare_all
 
 __all__ = [
     "CUT_CANDIDATES",
     "CUT_OBJECTS",
+    "LOG_DEBUG",
+    "LOG_ERROR",
+    "LOG_INFO",
+    "LOG_WARNING",
     "OBJECT_DTYPE",
     "Context",
     "ContextInfo",
@@ -24,19 +32,45 @@ __all__ = [
     "Model",
     "ModelInfo",
     "Profile",
+    "build_info",
+    "set_log",
     "version",
 ]
 
 #: Bits of Context.cuts.
 CUT_OBJECTS, CUT_CANDIDATES = 1, 2
+LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG = range(4)
+
+_log: Any = None
 
 _PROFILE_TIMES = [item[0] for item in _library.Profile._fields_ if item[0].endswith("_ms")]
-_FORMATS = {"rgb": _library.RGB8, "bgr": _library.BGR8}
 
 
 def version() -> str:
     """The C library's version, such as "0.1.0"."""
     return text(lib.det_version())
+
+
+def build_info() -> str:
+    """One line for a bug report: what the C library was built from and with."""
+    return text(lib.det_build_info())
+
+
+def set_log(function: Optional[Callable[[int, str], None]], level: int = LOG_WARNING) -> None:
+    """Gives lines of log to a function of (level, message); None is silence. Call it before other threads use the
+    library.
+
+    level  the most talkative level wanted: LOG_ERROR (0), LOG_WARNING (1), LOG_INFO (2), LOG_DEBUG (3)
+    """
+    global _log
+    if function is None:
+        lib.det_set_log(None, level, None)
+        _log = None
+        return
+    called = function
+    callback = _library.LOG_FUNCTION(lambda _, at, message: called(at, text(message)))
+    lib.det_set_log(ctypes.cast(callback, c_void_p), level, None)
+    _log = callback  # the library holds a bare pointer
 
 
 @dataclass(frozen=True)
@@ -90,6 +124,7 @@ class LayerTime:
     shape: Tuple[int, ...]  #: of its output: n, h, w, c
     macs: int  #: of the whole batch
     ms: float  #: 0 unless the context was made with profile_layers
+    bytes: int  #: read and written, parameters included, of the whole batch, if each tensor moved once
 
 
 @dataclass(frozen=True)
@@ -138,11 +173,13 @@ class _Handle:
 class Model(_Handle):
     """Weights and their description: immutable, shared by any number of threads and contexts.
 
-    source  name of a model file, or its bytes
+    source  name of a model file, or its bytes; None: what default_model() finds
     """
 
-    def __init__(self, source: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]) -> None:
+    def __init__(self, source: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, None] = None) -> None:
         handle = c_void_p()
+        if source is None:
+            source = default_model()
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)
             check(lib.det_model_open_memory(data, len(data), byref(handle)))
@@ -178,10 +215,17 @@ class Model(_Handle):
 
     def detect(self, images: Any, **thresholds: Any) -> Any:
         """Detects with a context of default options, made at the first call; see Context.detect."""
+        return self._context().detect(images, **thresholds)
+
+    def detect_async(self, images: Any, **thresholds: Any) -> "Future[Any]":
+        """The same in the background; see Context.detect_async."""
+        return self._context().detect_async(images, **thresholds)
+
+    def _context(self) -> "Context":
         with self._default_lock:
             if self._default is None:
                 self._default = Context(self)
-        return self._default.detect(images, **thresholds)
+            return self._default
 
     def close(self) -> None:
         """Gives the model and its default context back. Other contexts live on."""
@@ -220,26 +264,19 @@ class Context(_Handle):
         tune: bool = False,
         max_image_bytes: int = 0,
     ) -> None:
-        options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
-        kind, _, which = device.partition(":")
-        options.device = _choice(kind, _library.DEVICES, "device")
-        options.device_index = int(which) if which.isdigit() else device_index
-        if which and not which.isdigit():
-            options.device_uuid = which.encode()
-        options.precision = _choice(precision, _library.PRECISIONS, "precision")
-        options.width, options.height = input_size or (0, 0)
-        options.max_batch = max_batch
-        options.n_threads = n_threads
-        options.max_candidates = max_candidates
-        options.flags = (_library.PROFILE_LAYERS if profile_layers else 0) | (_library.TUNE if tune else 0)
-        options.max_image_bytes = max_image_bytes
+        options = _context_options(
+            device, device_index, precision, input_size, max_batch, n_threads, max_candidates, profile_layers, tune,
+            max_image_bytes,
+        )
         handle = c_void_p()
         check(lib.det_context_create(model._handle, byref(options), byref(handle)))
         super().__init__(handle, lib.det_context_destroy)
         self._lock = threading.Lock()
-        self._max_batch = self.info.max_batch
+        info = self.info
+        self._max_batch, self._device = info.max_batch, info.device
         self._max_objects = model.info.max_objects
         self._cuts: List[int] = []
+        self._worker: Optional[ThreadPoolExecutor] = None
 
     @property
     def info(self) -> ContextInfo:
@@ -282,7 +319,9 @@ class Context(_Handle):
         """Detects in one picture or in several.
 
         images         uint8 array, height x width x 3, height x width (grey) or height x width x 4 (RGBA); or a list
-                       of such, of any sizes; or n x height x width x c. Rows may be apart; other strides are copied
+                       of such, of any sizes; or n x height x width x c. Rows may be apart; other strides are copied.
+                       numpy's; Pillow's pictures; on a CUDA context whatever has __cuda_array_interface__ or DLPack's
+                       methods and lies in a GPU's memory (PyTorch's, CuPy's, ...), which is read there
         score, iou     thresholds, 0 to 1; None: the model's
         class_scores   a score threshold for each class, negative for `score`
         class_enabled  a flag for each class; False drops it
@@ -294,8 +333,7 @@ class Context(_Handle):
         Returns an array of OBJECT_DTYPE, sorted by falling score: x1, y1, x2, y2 and landmarks in pixels of the
         picture, where (0, 0) is the top-left corner of the first pixel; for a list of pictures, a list of arrays.
         """
-        pictures, single = _pictures(images)
-        prepared = [_prepare(picture, format) for picture in pictures]
+        prepared, single = prepare_all(images, format, self._device)
         room = self._max_objects if max_objects is None else max_objects
         thresholds, kept = _thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
@@ -308,7 +346,26 @@ class Context(_Handle):
                 results += self._run(prepared[start : start + self._max_batch], room)
         return results[0] if single else results
 
-    def _run(self, batch: List[Tuple[_library.Image, np.ndarray]], room: int) -> List[np.ndarray]:
+    def detect_async(self, images: Any, **options: Any) -> "Future[Any]":
+        """Begins detect(images, **options) in a thread of this context and returns at once.
+
+        Returns a Future: result() waits for what detect returns, or raises what it raises; with asyncio,
+        `await asyncio.wrap_future(future)`. Calls are worked off in their order. The pictures must not change until
+        then. Closing the context waits for all of them.
+        """
+        with self._lock:
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="libdetect")
+        return self._worker.submit(self.detect, images, **options)
+
+    def close(self) -> None:
+        """Waits for what detect_async began and gives the memory back; using the context afterwards raises
+        ValueError. Closing twice is allowed."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=True)
+        super().close()
+
+    def _run(self, batch: List[Prepared], room: int) -> List[np.ndarray]:
         n = len(batch)
         images = (_library.Image * n)(*(image for image, _ in batch))
         objects = np.zeros((n, room), OBJECT_DTYPE)
@@ -332,8 +389,36 @@ class Context(_Handle):
         return Profile(layers=layers, **times)
 
 
+def _context_options(
+    device: str,
+    device_index: int,
+    precision: str,
+    input_size: Optional[Tuple[int, int]],
+    max_batch: int,
+    n_threads: int,
+    max_candidates: int,
+    profile_layers: bool = False,
+    tune: bool = False,
+    max_image_bytes: int = 0,
+) -> _library.ContextOptions:
+    options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
+    kind, _, which = device.partition(":")
+    options.device = _choice(kind, _library.DEVICES, "device")
+    options.device_index = int(which) if which.isdigit() else device_index
+    if which and not which.isdigit():
+        options.device_uuid = which.encode()
+    options.precision = _choice(precision, _library.PRECISIONS, "precision")
+    options.width, options.height = input_size or (0, 0)
+    options.max_batch = max_batch
+    options.n_threads = n_threads
+    options.max_candidates = max_candidates
+    options.flags = (_library.PROFILE_LAYERS if profile_layers else 0) | (_library.TUNE if tune else 0)
+    options.max_image_bytes = max_image_bytes
+    return options
+
+
 def _layer_time(raw: _library.LayerTime) -> LayerTime:
-    return LayerTime(text(raw.name), text(raw.op), text(raw.impl), tuple(raw.shape), raw.macs, raw.ms)
+    return LayerTime(text(raw.name), text(raw.op), text(raw.impl), tuple(raw.shape), raw.macs, raw.ms, raw.bytes)
 
 
 def _choice(value: str, choices: Sequence[str], what: str) -> int:
@@ -369,35 +454,3 @@ def _thresholds(
             setattr(result, name, array.ctypes.data)
             result.n_classes = array.size
     return result, kept
-
-
-def _pictures(images: Any) -> Tuple[List[Any], bool]:
-    """The pictures of a detect call, and whether it was a single one."""
-    if not hasattr(images, "__array_interface__"):
-        return list(images), False
-    array = np.asarray(images)
-    return (list(array), False) if array.ndim == 4 else ([array], True)
-
-
-def _prepare(picture: Any, format: str) -> Tuple[_library.Image, np.ndarray]:
-    """A picture as the library takes it, and the array that must live as long."""
-    array = np.asarray(picture)
-    if array.dtype != np.uint8:
-        raise TypeError(f"a picture is an array of uint8, not of {array.dtype}")
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
-        raise ValueError(f"a picture is height x width x 1, 3 or 4, not {array.shape}")
-    if format not in _FORMATS:
-        raise ValueError(f"format is {format!r}, not rgb or bgr")
-    height, width, channels = array.shape
-    if channels == 4 and format != "rgb":
-        raise ValueError("a picture of four channels is RGBA")
-    if array.strides[1:] != (channels, 1) or array.strides[0] < width * channels:
-        array = np.ascontiguousarray(array)
-    image = _library.Image()
-    image.planes[0] = array.ctypes.data
-    image.strides[0] = array.strides[0] if height > 1 else width * channels
-    image.width, image.height = width, height
-    image.format = {1: _library.GRAY8, 3: _FORMATS[format], 4: _library.RGBA8}[channels]
-    return image, array

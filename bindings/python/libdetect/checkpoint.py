@@ -2,10 +2,13 @@
 
 import ast
 import hashlib
+import itertools
 import json
 import os
+import re
+import warnings
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from .pickle_reader import Opaque
 
 MAX_FILE_BYTES = 4 << 30
 MAX_MODULE_DEPTH = 64
+MAX_MODULES = 100_000
 MAX_LITERAL_CHARS = 1 << 20
 
 Tensors = Dict[str, np.ndarray]
@@ -68,7 +72,7 @@ def _from_safetensors(data: bytes) -> Checkpoint:
     if "libdetect" in metadata:
         try:
             checkpoint.description = json.loads(metadata["libdetect"])
-        except ValueError:
+        except (ValueError, RecursionError):
             checkpoint.description = None
         if not isinstance(checkpoint.description, dict):
             raise ConvertError("its libdetect metadata is not a JSON object")
@@ -85,14 +89,32 @@ def _from_onnx(graph: onnx_reader.Graph) -> Checkpoint:
     return checkpoint
 
 
+# An entry of a literal dict or list of texts: its index, the quoted text, and what follows.
+_LITERAL_ENTRY = re.compile(r"""\s*(?:(\d{1,9})\s*:\s*)?('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")\s*(,\s*|$)""")
+
+
 def _literal(text: str) -> Any:
-    """A Python literal; None for anything else. Exporters write class names as str(dict)."""
-    if len(text) > MAX_LITERAL_CHARS:
+    """A dict from index to text, or a list of texts, as str() writes them; None for anything else.
+
+    Exporters write class names so. Python's own reader of literals is not safe: some texts end the interpreter.
+    """
+    text = text.strip()
+    if len(text) > MAX_LITERAL_CHARS or text[:1] + text[-1:] not in ("{}", "[]", "()"):
         return None
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+    body, at = text[1:-1], 0
+    found: Dict[int, str] = {}
+    while at < len(body):
+        entry = _LITERAL_ENTRY.match(body, at)
+        if entry is None or (entry[1] is None) != (text[0] != "{"):
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of unknown escapes
+                found[len(found) if entry[1] is None else int(entry[1])] = ast.literal_eval(entry[2])
+        except (ValueError, SyntaxError):
+            return None
+        at = entry.end()
+    return found
 
 
 # --------------------------------------------------------------------------------------------------- torch pickles
@@ -106,7 +128,7 @@ def _from_torch(saved: Any) -> Checkpoint:
     checkpoint = Checkpoint({})
     found: Dict[str, torch_file.Tensor] = {}
     if isinstance(root, Opaque):
-        _walk(root, "", found, checkpoint.module_classes, 0)
+        _walk(root, "", found, checkpoint.module_classes, 0, itertools.count())
         checkpoint.class_names = _class_names(root.attribute("names"))
     else:
         found = {name: value for name, value in root.items() if isinstance(value, torch_file.Tensor)}
@@ -137,10 +159,19 @@ def _unwrap(saved: Any) -> Any:
     return saved
 
 
-def _walk(module: Opaque, prefix: str, found: Dict[str, torch_file.Tensor], classes: Set[str], depth: int) -> None:
+def _walk(
+    module: Opaque,
+    prefix: str,
+    found: Dict[str, torch_file.Tensor],
+    classes: Set[str],
+    depth: int,
+    count: Iterator[int],
+) -> None:
     """Collects the tensors of a pickled module under the names that its state_dict would use."""
     if depth > MAX_MODULE_DEPTH:
         raise ConvertError(f"its modules are nested more than {MAX_MODULE_DEPTH} deep")
+    if next(count) >= MAX_MODULES:  # a few modules that hold one another can stand for very many
+        raise ConvertError(f"it has more than {MAX_MODULES} modules")
     classes.add(module.factory.path)
     for part in ("_parameters", "_buffers"):
         for name, value in _dict(module.attribute(part)).items():
@@ -148,7 +179,7 @@ def _walk(module: Opaque, prefix: str, found: Dict[str, torch_file.Tensor], clas
                 found[f"{prefix}{name}"] = value
     for name, child in _dict(module.attribute("_modules")).items():
         if isinstance(child, Opaque):
-            _walk(child, f"{prefix}{name}.", found, classes, depth + 1)
+            _walk(child, f"{prefix}{name}.", found, classes, depth + 1, count)
 
 
 def _dict(value: Any) -> Dict[Any, Any]:

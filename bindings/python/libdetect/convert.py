@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_input_size,
         help="native input size in pixels, multiples of 32",
     )
+    parser.add_argument("--score", metavar="S", type=_fraction, help="default score threshold, 0 to 1")
     return parser
 
 
@@ -114,10 +115,20 @@ def _input_size(text: str) -> Tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command. Returns its exit status."""
     given = _parser().parse_args(arguments)
-    options = Options(given.arch, given.licence, given.half, given.classes, given.input_size)
+    options = Options(given.arch, given.licence, given.half, given.classes, given.input_size, given.score)
     try:
         print(convert_file(given.input, given.output, options))
     except ConvertError as error:

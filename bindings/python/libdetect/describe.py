@@ -22,6 +22,7 @@ class Options:
     half: bool = False
     classes: Optional[List[str]] = None
     input_size: Optional[Tuple[int, int]] = None  # width, height
+    score: Optional[float] = None  # default threshold, 0 to 1
 
 
 def describe(network: Network, checkpoint: Checkpoint, options: Options) -> Dict[str, Any]:
@@ -45,6 +46,8 @@ def describe(network: Network, checkpoint: Checkpoint, options: Options) -> Dict
         description["licence"] = options.licence
     if options.input_size is not None:
         description["input"] = list(options.input_size)
+    if options.score is not None:
+        description["score"] = options.score
     for key in ("licence", "source", "source_sha256"):
         description[key] = "".join(c if _is_text(c) else "?" for c in description[key])
     _check_classes(description["classes"], network.n_classes)

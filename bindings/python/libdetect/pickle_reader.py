@@ -13,6 +13,8 @@ from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapp
 from .errors import ConvertError
 
 MAX_OPCODES = 5_000_000
+#: Elements and characters given to calls, all together: the same long argument may be given again and again.
+MAX_CALL_ITEMS = 16_000_000
 
 
 class Global:
@@ -85,6 +87,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _NOTHING = frozenset(["PROTO", "FRAME", "STOP"])
 _PUT = frozenset(["BINPUT", "LONG_BINPUT"])
 _GET = frozenset(["BINGET", "LONG_BINGET"])
+_SIZED = (str, bytes, bytearray, tuple, list, dict, set, frozenset)
 _SCALARS = (str, int, float, bytes, type(None), Global, Opaque)
 
 
@@ -97,6 +100,7 @@ class _Machine:
         self.stack: List[Any] = []
         self.outer: List[List[Any]] = []
         self.memo: Dict[int, Any] = {}
+        self.call_items = 0
 
     def step(self, name: str, argument: Any) -> None:
         if name in _PUSH:
@@ -167,7 +171,12 @@ class _Machine:
         if not isinstance(function, Global) or not isinstance(args, tuple):
             raise TypeError("only a global can be called, with a tuple")
         handler = self.handlers.get(function.path)
-        return handler(*args) if handler else Opaque(function, args)
+        if not handler:
+            return Opaque(function, args)
+        self.call_items += len(args) + sum(len(arg) for arg in args if isinstance(arg, _SIZED))
+        if self.call_items > MAX_CALL_ITEMS:
+            raise ConvertError(f"the pickle's calls take more than {MAX_CALL_ITEMS} items")
+        return handler(*args)
 
     def set_state(self, _: Any) -> None:
         state = self.stack.pop()

@@ -7,6 +7,7 @@ a row of pickles followed by the raw storages.
 import functools
 import io
 import struct
+import sys
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -79,7 +80,10 @@ class Tensor:
         if min(self.strides, default=0) < 0 or self.offset < 0 or (count and last >= storage.count):
             raise ConvertError(f"tensor '{what}': reaches beyond its storage of {storage.count} elements")
         flat = storage.elements()
-        strides = tuple(stride * flat.itemsize for stride in self.strides)
+        if count == 0:
+            return np.zeros(0, flat.dtype)  # no network has such, and its other sizes may be too much for numpy
+        # A stride along one element is never taken, and may be any number.
+        strides = tuple(stride * flat.itemsize if size > 1 else 0 for size, stride in zip(self.shape, self.strides))
         view = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
         return np.array(view, order="C")
 
@@ -170,8 +174,8 @@ def _legacy_storage(file: BinaryIO, storage: Optional[Storage], key: str) -> byt
         raise ConvertError(f"damaged file: storage '{key}' is of no tensor, or of an unknown type")
     n_bytes = storage.count * arrays.element_bytes(storage.kind)
     head = file.read(8)
-    raw = file.read(n_bytes)
-    if head != struct.pack("<q", storage.count) or len(raw) != n_bytes:
+    raw = file.read(min(n_bytes, sys.maxsize))
+    if int.from_bytes(head, "little") != storage.count or len(raw) != n_bytes:
         raise ConvertError(f"truncated or damaged file: storage '{key}' is not whole")
     return raw
 

@@ -1,0 +1,425 @@
+"""Models and contexts: the Python face of detect.h."""
+
+import ctypes
+import os
+import threading
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
+from ctypes import byref, c_void_p
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+
+import numpy as np
+
+from . import _library
+from ._library import OBJECT_DTYPE, Error, check, lib, text
+from .pictures import Prepared, prepare_all
+
+__all__ = [
+    "CUT_CANDIDATES",
+    "CUT_OBJECTS",
+    "LOG_DEBUG",
+    "LOG_ERROR",
+    "LOG_INFO",
+    "LOG_WARNING",
+    "OBJECT_DTYPE",
+    "Context",
+    "ContextInfo",
+    "Error",
+    "LayerTime",
+    "Model",
+    "ModelInfo",
+    "Profile",
+    "build_info",
+    "set_log",
+    "version",
+]
+
+#: Bits of Context.cuts.
+CUT_OBJECTS, CUT_CANDIDATES = 1, 2
+LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG = range(4)
+
+_log: Any = None
+
+_PROFILE_TIMES = [item[0] for item in _library.Profile._fields_ if item[0].endswith("_ms")]
+
+
+def version() -> str:
+    """The C library's version, such as "0.1.0"."""
+    return text(lib.det_version())
+
+
+def build_info() -> str:
+    """One line for a bug report: what the C library was built from and with."""
+    return text(lib.det_build_info())
+
+
+def set_log(function: Optional[Callable[[int, str], None]], level: int = LOG_WARNING) -> None:
+    """Gives lines of log to a function of (level, message); None is silence. Call it before other threads use the
+    library.
+
+    level  the most talkative level wanted: LOG_ERROR (0), LOG_WARNING (1), LOG_INFO (2), LOG_DEBUG (3)
+    """
+    global _log
+    if function is None:
+        lib.det_set_log(None, level, None)
+        _log = None
+        return
+    called = function
+    callback = _library.LOG_FUNCTION(lambda _, at, message: called(at, text(message)))
+    lib.det_set_log(ctypes.cast(callback, c_void_p), level, None)
+    _log = callback  # the library holds a bare pointer
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself."""
+
+    family: str
+    variant: str
+    licence: str  #: of the weights; "" when the file does not say
+    source: str  #: name of the file that the weights came from
+    source_sha256: str
+    class_names: Tuple[str, ...]
+    n_landmarks: int  #: per object: 0 or 5
+    input_size: Tuple[int, int]  #: width, height of the native input, pixels
+    resize: str  #: "stretch", "letterbox-top" or "letterbox-centre"
+    pad_value: float  #: grey level around a letterboxed picture
+    mean: float  #: network input = (grey level - mean) * scale
+    scale: float
+    score_threshold: float
+    iou_threshold: float
+    multi_label: bool
+    max_objects: int
+    n_parameters: int
+
+
+@dataclass(frozen=True)
+class ContextInfo:
+    """What a context runs on and what it takes."""
+
+    device: str  #: "cpu" or "cuda"
+    device_index: int
+    device_name: str
+    precision: str  #: "fp32", "tf32", "fp16" or "bf16"
+    input_size: Tuple[int, int]  #: width, height, pixels
+    max_batch: int
+    n_threads: int
+    n_layers: int
+    macs: int  #: multiply-accumulates of one picture
+    weights_bytes: int
+    arena_bytes: int
+    workspace_bytes: int
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer of a run."""
+
+    name: str
+    op: str
+    impl: str  #: what runs it
+    shape: Tuple[int, ...]  #: of its output: n, h, w, c
+    macs: int  #: of the whole batch
+    ms: float  #: 0 unless the context was made with profile_layers
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Times of a context's last run, in milliseconds; zeros before the first."""
+
+    upload_ms: float
+    preprocess_ms: float
+    network_ms: float
+    decode_ms: float
+    nms_ms: float
+    download_ms: float
+    total_ms: float
+    layers: Tuple[LayerTime, ...]
+
+
+_Self = TypeVar("_Self", bound="_Handle")
+
+
+class _Handle:
+    """An object of the library, given back once: by close(), at the end of a `with`, or with the last reference."""
+
+    def __init__(self, handle: c_void_p, release: Callable[[c_void_p], None]) -> None:
+        self._pointer = handle
+        self._release = weakref.finalize(self, release, handle)
+
+    @property
+    def _handle(self) -> c_void_p:
+        if not self._release.alive:
+            raise ValueError(f"this {type(self).__name__} is closed")
+        return self._pointer
+
+    def close(self) -> None:
+        """Gives the memory back; using the object afterwards raises ValueError. Closing twice is allowed."""
+        self._release()
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+
+class Model(_Handle):
+    """Weights and their description: immutable, shared by any number of threads and contexts.
+
+    source  name of a model file, or its bytes
+    """
+
+    def __init__(self, source: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview]) -> None:
+        handle = c_void_p()
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = bytes(source)
+            check(lib.det_model_open_memory(data, len(data), byref(handle)))
+        else:
+            check(lib.det_model_open(os.fsencode(source), byref(handle)))
+        super().__init__(handle, lib.det_model_close)
+        self._default: Optional[Context] = None
+        self._default_lock = threading.Lock()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's description."""
+        raw = _library.filled(_library.ModelInfo, lib.det_model_get_info, self._handle)
+        return ModelInfo(
+            family=text(raw.family),
+            variant=text(raw.variant),
+            licence=text(raw.licence),
+            source=text(raw.source),
+            source_sha256=text(raw.source_sha256),
+            class_names=tuple(text(raw.class_names[i]) for i in range(raw.n_classes)),
+            n_landmarks=raw.n_landmarks,
+            input_size=(raw.input_width, raw.input_height),
+            resize=_library.RESIZE[raw.resize],
+            pad_value=raw.pad_value,
+            mean=raw.mean,
+            scale=raw.scale,
+            score_threshold=raw.score_threshold,
+            iou_threshold=raw.iou_threshold,
+            multi_label=bool(raw.multi_label),
+            max_objects=raw.max_objects,
+            n_parameters=raw.n_parameters,
+        )
+
+    def detect(self, images: Any, **thresholds: Any) -> Any:
+        """Detects with a context of default options, made at the first call; see Context.detect."""
+        return self._context().detect(images, **thresholds)
+
+    def detect_async(self, images: Any, **thresholds: Any) -> "Future[Any]":
+        """The same in the background; see Context.detect_async."""
+        return self._context().detect_async(images, **thresholds)
+
+    def _context(self) -> "Context":
+        with self._default_lock:
+            if self._default is None:
+                self._default = Context(self)
+            return self._default
+
+    def close(self) -> None:
+        """Gives the model and its default context back. Other contexts live on."""
+        if self._default is not None:
+            self._default.close()
+        super().close()
+
+
+class Context(_Handle):
+    """A plan for one model on one device at one precision and input size. Calls from several threads take turns.
+
+    device          "auto" (CUDA where it works, else the CPU), "cpu" or "cuda"
+    device_index    of the CUDA device
+    precision       "auto" (fp32 on the CPU, fp16 on CUDA), "fp32", "tf32", "fp16" or "bf16"
+    input_size      width, height of the network's input, multiples of 32; None: the model's own
+    max_batch       most pictures in one run; longer lists are run in parts
+    n_threads       CPU threads; 0: one per core
+    max_candidates  boxes per picture that enter NMS; 0: 4096
+    profile_layers  time every layer of every run
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: str = "auto",
+        device_index: int = 0,
+        precision: str = "auto",
+        input_size: Optional[Tuple[int, int]] = None,
+        max_batch: int = 1,
+        n_threads: int = 0,
+        max_candidates: int = 0,
+        profile_layers: bool = False,
+    ) -> None:
+        options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
+        options.device = _choice(device, _library.DEVICES, "device")
+        options.device_index = device_index
+        options.precision = _choice(precision, _library.PRECISIONS, "precision")
+        options.width, options.height = input_size or (0, 0)
+        options.max_batch = max_batch
+        options.n_threads = n_threads
+        options.max_candidates = max_candidates
+        options.flags = _library.PROFILE_LAYERS if profile_layers else 0
+        handle = c_void_p()
+        check(lib.det_context_create(model._handle, byref(options), byref(handle)))
+        super().__init__(handle, lib.det_context_destroy)
+        self._lock = threading.Lock()
+        info = self.info
+        self._max_batch, self._device = info.max_batch, info.device
+        self._max_objects = model.info.max_objects
+        self._cuts: List[int] = []
+        self._worker: Optional[ThreadPoolExecutor] = None
+
+    @property
+    def info(self) -> ContextInfo:
+        """What the context runs on; the figures of memory are complete before the first run."""
+        raw = _library.filled(_library.ContextInfo, lib.det_context_get_info, self._handle)
+        return ContextInfo(
+            device=_library.DEVICES[raw.device],
+            device_index=raw.device_index,
+            device_name=text(raw.device_name),
+            precision=_library.PRECISIONS[raw.precision],
+            input_size=(raw.width, raw.height),
+            max_batch=raw.max_batch,
+            n_threads=raw.n_threads,
+            n_layers=raw.n_layers,
+            macs=raw.macs,
+            weights_bytes=raw.weights_bytes,
+            arena_bytes=raw.arena_bytes,
+            workspace_bytes=raw.workspace_bytes,
+        )
+
+    @property
+    def cuts(self) -> Tuple[int, ...]:
+        """For each picture of the last detect, what was left out: CUT_OBJECTS (1) more objects than max_objects,
+        CUT_CANDIDATES (2) more boxes than max_candidates; 0 when nothing was."""
+        return tuple(self._cuts)
+
+    def detect(
+        self,
+        images: Any,
+        *,
+        score: Optional[float] = None,
+        iou: Optional[float] = None,
+        class_scores: Optional[Sequence[float]] = None,
+        class_enabled: Optional[Sequence[bool]] = None,
+        class_agnostic: bool = False,
+        multi_label: Optional[bool] = None,
+        max_objects: Optional[int] = None,
+        format: str = "rgb",
+    ) -> Any:
+        """Detects in one picture or in several.
+
+        images         uint8 array, height x width x 3, height x width (grey) or height x width x 4 (RGBA); or a list
+                       of such, of any sizes; or n x height x width x c. Rows may be apart; other strides are copied.
+                       numpy's; Pillow's pictures; on a CUDA context whatever has __cuda_array_interface__ or DLPack's
+                       methods and lies in a GPU's memory (PyTorch's, CuPy's, ...), which is read there
+        score, iou     thresholds, 0 to 1; None: the model's
+        class_scores   a score threshold for each class, negative for `score`
+        class_enabled  a flag for each class; False drops it
+        class_agnostic boxes of different classes suppress each other
+        multi_label    every class above its threshold counts, not only a box's best; None: the model's
+        max_objects    most objects per picture; None: the model's
+        format         order of three channels: "rgb" or "bgr"
+
+        Returns an array of OBJECT_DTYPE, sorted by falling score: x1, y1, x2, y2 and landmarks in pixels of the
+        picture, where (0, 0) is the top-left corner of the first pixel; for a list of pictures, a list of arrays.
+        """
+        prepared, single = prepare_all(images, format, self._device)
+        room = self._max_objects if max_objects is None else max_objects
+        thresholds, kept = _thresholds(score, iou, class_scores, class_enabled, multi_label, room)
+        thresholds.class_agnostic = int(class_agnostic)
+        results: List[np.ndarray] = []
+        with self._lock:
+            check(lib.det_context_set_thresholds(self._handle, byref(thresholds)))
+            del kept  # the library has copied them
+            self._cuts = []
+            for start in range(0, len(prepared), self._max_batch):
+                results += self._run(prepared[start : start + self._max_batch], room)
+        return results[0] if single else results
+
+    def detect_async(self, images: Any, **options: Any) -> "Future[Any]":
+        """Begins detect(images, **options) in a thread of this context and returns at once.
+
+        Returns a Future: result() waits for what detect returns, or raises what it raises; with asyncio,
+        `await asyncio.wrap_future(future)`. Calls are worked off in their order. The pictures must not change until
+        then. Closing the context waits for all of them.
+        """
+        with self._lock:
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="libdetect")
+        return self._worker.submit(self.detect, images, **options)
+
+    def close(self) -> None:
+        """Waits for what detect_async began and gives the memory back; using the context afterwards raises
+        ValueError. Closing twice is allowed."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=True)
+        super().close()
+
+    def _run(self, batch: List[Prepared], room: int) -> List[np.ndarray]:
+        n = len(batch)
+        images = (_library.Image * n)(*(image for image, _ in batch))
+        objects = np.zeros((n, room), OBJECT_DTYPE)
+        counts = np.zeros(n, np.int32)
+        cuts = np.zeros(n, np.int32)
+        output = _library.sized(_library.Output)
+        output.objects = objects.ctypes.data
+        output.counts = counts.ctypes.data
+        output.cuts = cuts.ctypes.data
+        output.max_objects = room
+        check(lib.det_run(self._handle, images, n, byref(output)))
+        self._cuts += cuts.tolist()
+        return [objects[i, : counts[i]].copy() for i in range(n)]
+
+    def profile(self) -> Profile:
+        """The times of the last run."""
+        with self._lock:
+            raw = _library.filled(_library.Profile, lib.det_context_get_profile, self._handle)
+            layers = tuple(_layer_time(raw.layers[i]) for i in range(raw.n_layers))
+        times = {name: getattr(raw, name) for name in _PROFILE_TIMES}
+        return Profile(layers=layers, **times)
+
+
+def _layer_time(raw: _library.LayerTime) -> LayerTime:
+    return LayerTime(text(raw.name), text(raw.op), text(raw.impl), tuple(raw.shape), raw.macs, raw.ms)
+
+
+def _choice(value: str, choices: Sequence[str], what: str) -> int:
+    if value not in choices:
+        raise ValueError(f"{what} is {value!r}, not one of {', '.join(choices)}")
+    return choices.index(value)
+
+
+def _thresholds(
+    score: Optional[float],
+    iou: Optional[float],
+    class_scores: Optional[Sequence[float]],
+    class_enabled: Optional[Sequence[bool]],
+    multi_label: Optional[bool],
+    max_objects: int,
+) -> Tuple[_library.Thresholds, List[np.ndarray]]:
+    """The struct, and the arrays that it points into."""
+    result = _library.defaults(_library.Thresholds, lib.det_thresholds_init)
+    kept: List[np.ndarray] = []
+    if score is not None:
+        result.score = score
+    if iou is not None:
+        result.iou = iou
+    if multi_label is not None:
+        result.multi_label = int(multi_label)
+    result.max_objects = max_objects
+    for name, values, dtype in (("class_scores", class_scores, np.float32), ("class_enabled", class_enabled, np.uint8)):
+        if values is not None:
+            array = np.ascontiguousarray(values, dtype)
+            if array.ndim != 1 or (kept and array.size != kept[0].size):
+                raise ValueError("class_scores and class_enabled are not flat and of the same length")
+            kept.append(array)
+            setattr(result, name, array.ctypes.data)
+            result.n_classes = array.size
+    return result, kept

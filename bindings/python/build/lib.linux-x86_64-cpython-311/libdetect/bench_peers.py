@@ -1,0 +1,399 @@
+"""Times libdetect beside ncnn, ONNX Runtime and OpenVINO on this machine's CPU: python3 -m libdetect.bench_peers
+
+The same networks with the same weights, the same pictures, the same threads, in one process and in turn: libdetect,
+peer, peer, libdetect, peer, peer, ... Before the clock starts, every peer must find libdetect's boxes. What is measured
+and how to read it: docs/performance.md. The model files are those of scripts/export-peers.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from . import bench_report
+from .bench_boxes import Array, Found, finish, pictures, prepare
+
+N_PICTURES = 8  # 22 MB: more than the caches of a core
+LIBDETECT = "libdetect"
+LOAD_LIMIT = 0.5
+
+
+# ---------------------------------------------------------------------------------------------------------- the peers
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of one picture. `network`: tensor in, raw maps out."""
+
+    before: float
+    network: float
+    after: float
+    total: float
+
+
+class Peer:
+    """One way to run a network."""
+
+    def detect(self, picture: Array) -> Tuple[Found, Times]:
+        """Detects in a picture and takes the time."""
+        raise NotImplementedError
+
+
+class Ours(Peer):
+    """libdetect."""
+
+    def __init__(self, model: Any, threads: int) -> None:
+        from . import Context
+
+        self.context = Context(model, device="cpu", precision="fp32", n_threads=threads)
+
+    def detect(self, picture: Array) -> Tuple[Found, Times]:
+        start = time.perf_counter()
+        found = self.context.detect(picture)
+        total = (time.perf_counter() - start) * 1e3
+        p = self.context.profile()
+        boxes = np.stack([found[name] for name in ("x1", "y1", "x2", "y2")], 1)
+        times = Times(p.upload_ms + p.preprocess_ms, p.network_ms, p.decode_ms + p.nms_ms + p.download_ms, total)
+        return Found(boxes, found["score"], found["class_id"]), times
+
+
+class Theirs(Peer):
+    """Another library, between OpenCV's pre-processing and NMS."""
+
+    def __init__(self, info: Any, heads: Callable[[Array], Sequence[Array]]) -> None:
+        self.info, self.heads = info, heads
+
+    def detect(self, picture: Array) -> Tuple[Found, Times]:
+        info, clock = self.info, time.perf_counter
+        start = clock()
+        x, back = prepare(picture, info.input_size, info.resize, info.pad_value, info.mean, info.scale)
+        ready = clock()
+        heads = self.heads(x)
+        done = clock()
+        found = finish(heads, info, picture.shape, back)
+        end = clock()
+        return found, Times((ready - start) * 1e3, (done - ready) * 1e3, (end - done) * 1e3, (end - start) * 1e3)
+
+
+def _without_batch(head: Array) -> Array:
+    return head[0] if head.ndim == 4 or (head.ndim == 3 and head.shape[0] == 1) else head
+
+
+def onnxruntime(stem: Path, threads: int, spinning: bool = True) -> Callable[[Array], Sequence[Array]]:
+    """ONNX Runtime's CPU provider: all optimisations, one operator at a time."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = ort.InferenceSession(f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: [_without_batch(head) for head in session.run(None, {name: x})]
+
+
+def openvino(stem: Path, threads: int, precision: str = "f32") -> Callable[[Array], Sequence[Array]]:
+    """OpenVINO's CPU plug-in, for latency, one stream. Left alone, it would take bf16 where the machine has AMX."""
+    import openvino as ov
+
+    core = ov.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    compiled = core.compile_model(core.read_model(f"{stem}.onnx"), "CPU", options)
+    request = compiled.create_infer_request()
+    ports = list(compiled.outputs)
+
+    def heads(x: Array) -> List[Array]:
+        found = request.infer({0: x}, share_inputs=True, share_outputs=True)
+        return [_without_batch(found[port]) for port in ports]
+
+    return heads
+
+
+def ncnn(stem: Path, threads: int, half: bool = False) -> Callable[[Array], Sequence[Array]]:
+    """ncnn with packed layouts. half: its defaults, which allow float16 where the CPU has it."""
+    import ncnn as library
+
+    net = library.Net()
+    net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = False
+    net.opt.use_packing_layout = True
+    if not half:
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+        net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
+    for load, end in ((net.load_param, "param"), (net.load_model, "bin")):
+        if load(f"{stem}.ncnn.{end}") != 0:
+            raise RuntimeError(f"ncnn cannot load {stem}.ncnn.{end}")
+    first, names = net.input_names()[0], sorted(net.output_names(), key=lambda name: (len(name), name))
+
+    def heads(x: Array) -> List[Array]:
+        with net.create_extractor() as extractor:
+            extractor.input(first, library.Mat(x[0]))
+            found = []
+            for name in names:
+                status, mat = extractor.extract(name)
+                if status != 0:
+                    raise RuntimeError(f"ncnn cannot compute {name} of {stem}.ncnn.param")
+                found.append(np.asarray(mat))  # shares the memory and keeps it alive
+            return found
+
+    return heads
+
+
+#: What --peers may name.
+PEERS: Dict[str, Callable[[Path, int], Callable[[Array], Sequence[Array]]]] = {
+    "ncnn": ncnn,
+    "ncnn-half": lambda stem, threads: ncnn(stem, threads, half=True),
+    "onnxruntime": onnxruntime,
+    "onnxruntime-passive": lambda stem, threads: onnxruntime(stem, threads, spinning=False),
+    "openvino": openvino,
+    "openvino-bf16": lambda stem, threads: openvino(stem, threads, precision="bf16"),
+}
+PACKAGES = ("numpy", "opencv-python-headless", "opencv-python", "ncnn", "onnxruntime", "openvino")
+
+
+# -------------------------------------------------------------------------------------------------------- measurement
+
+
+def agreement(ours: Found, theirs: Found) -> int:
+    """How many of our boxes the peer has, too: same class, IoU above 0.9, score within 0.01."""
+    if ours.scores.size == 0 or theirs.scores.size == 0:
+        return 0
+    a, b = ours.boxes[:, None], theirs.boxes[None]
+    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
+    common = sides.prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - common
+    same = (common > 0.9 * union) & (ours.classes[:, None] == theirs.classes[None])
+    same &= np.abs(ours.scores[:, None] - theirs.scores[None]) < 0.01
+    return int(same.any(1).sum())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure."""
+
+    repeats: int  #: blocks of each peer, in turn
+    seconds: float  #: of a block, at least
+    least: int  #: pictures of a block, at least
+    settle: float  #: seconds of quiet before a block: threads of the peer before may still be spinning
+
+
+def block(peer: Peer, shots: Sequence[Array], plan: Plan) -> List[Times]:
+    """Times of a block of pictures; two more come first and are not counted."""
+    time.sleep(plan.settle)
+    for shot in shots[-2:]:
+        peer.detect(shot)
+    taken: List[Times] = []
+    end = time.perf_counter() + plan.seconds
+    while len(taken) < plan.least or time.perf_counter() < end:
+        taken.append(peer.detect(shots[len(taken) % len(shots)])[1])
+    return taken
+
+
+def measure(peers: Dict[str, Peer], shots: Sequence[Array], plan: Plan) -> Dict[str, Dict[str, Any]]:
+    """Every peer's blocks, in turn."""
+    blocks: Dict[str, List[List[Times]]] = {name: [] for name in peers}
+    for peer in peers.values():
+        for shot in shots[:3]:
+            peer.detect(shot)
+    for turn in range(plan.repeats):
+        order = list(peers)[turn % len(peers) :] + list(peers)[: turn % len(peers)]
+        for name in order:
+            blocks[name].append(block(peers[name], shots, plan))
+    return {
+        name: {
+            part: bench_report.summary([[getattr(times, part) for times in taken] for taken in mine])
+            for part in ("before", "network", "after", "total")
+        }
+        for name, mine in blocks.items()
+    }
+
+
+def row(name: str, folder: Path, peers: Sequence[str], threads: int, plan: Plan) -> Dict[str, Any]:
+    """One network at one thread count."""
+    import cv2
+
+    from . import Model
+
+    cv2.setNumThreads(threads)
+    shots = pictures(N_PICTURES)
+    with Model(folder / f"{name}.safetensors") as model:
+        info = model.info
+        ours = Ours(model, threads)
+        context = ours.context.info
+        found: Dict[str, Peer] = {LIBDETECT: ours}
+        absent: Dict[str, str] = {}
+        for peer in peers:
+            try:
+                found[peer] = Theirs(info, PEERS[peer](folder / name, threads))
+            except (RuntimeError, OSError) as error:
+                absent[peer] = str(error).splitlines()[0]
+        # At the network's own size, so that different ways of resizing do not matter here.
+        sized = [cv2.resize(shot, info.input_size) for shot in shots[:2]]
+        expected = [ours.detect(shot)[0] for shot in sized]
+        matched = {
+            peer: sum(agreement(e, found[peer].detect(shot)[0]) for e, shot in zip(expected, sized))
+            for peer in list(found)[1:]
+        }
+        before, others = time.perf_counter(), _others()
+        times = measure(found, shots, plan)
+        others = _others() - others
+        ours.context.close()
+        return {
+            "network": name,
+            "threads": threads,
+            "input": list(info.input_size),
+            "macs": context.macs,
+            "boxes": sum(e.scores.size for e in expected),
+            "agreed": matched,
+            "absent": absent,
+            "others": round(others / (time.perf_counter() - before), 3),
+            "times": times,
+        }
+
+
+# -------------------------------------------------------------------------------------------------------- environment
+
+
+def _others() -> float:
+    """Seconds of CPU time that went to anyone else since the machine was started, cores summed."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _, _, irq, softirq, steal = (int(word) for word in file.readline().split()[1:9])
+    mine = resource.getrusage(resource.RUSAGE_SELF)
+    total = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return total - mine.ru_utime - mine.ru_stime
+
+
+def _cpu() -> Dict[str, Any]:
+    fields: Dict[str, str] = {}
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    flags = fields.get("flags", "").split()
+    wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile")
+    return {
+        "model": fields.get("model name", platform.processor()),
+        "family": "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping")),
+        "cores": os.cpu_count(),
+        "usable": len(os.sched_getaffinity(0)),
+        "mhz": fields.get("cpu MHz", ""),
+        "cache": fields.get("cache size", ""),
+        "flags": [flag for flag in wanted if flag in flags],
+        "virtual": "hypervisor" in flags,
+    }
+
+
+def environment(folder: Path) -> Dict[str, Any]:
+    """What a figure is worth nothing without."""
+    from . import version
+
+    packages = {}
+    for package in PACKAGES:
+        try:
+            packages[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    export = folder / "export.json"
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": _cpu(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "libdetect": version(),
+        "packages": packages,
+        "export": json.loads(export.read_text()) if export.exists() else None,
+        "load": os.getloadavg()[0],
+        "openmp": {
+            key: value for key, value in sorted(os.environ.items()) if key.startswith(("OMP_", "GOMP_", "KMP_"))
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- command line
+
+
+def _names(choices: Sequence[str]) -> Callable[[str], List[str]]:
+    def parse(text: str) -> List[str]:
+        names = [name for name in text.split(",") if name]
+        unknown = [name for name in names if name not in choices]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(choices)}")
+        return names
+
+    return parse
+
+
+def _threads(text: str) -> List[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m libdetect.bench_peers", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--models", metavar="DIR", type=Path, required=True, help="what scripts/export-peers wrote")
+    parser.add_argument(
+        "--peers",
+        type=_names(list(PEERS)),
+        default=["ncnn", "onnxruntime", "openvino"],
+        help="names with commas between: " + ", ".join(PEERS),
+    )
+    parser.add_argument("--threads", type=_threads, default=[1], help="thread counts with commas between; default: 1")
+    parser.add_argument("--repeats", type=int, default=3, help="blocks of each peer, in turn; default: 3")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a block; default: 1")
+    parser.add_argument("--least", type=int, default=5, help="least pictures of a block; default: 5")
+    parser.add_argument("--only", metavar="NAME", nargs="+", help="networks; default: all in --models")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="results, JSON; written after every row")
+    return parser
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command. Returns its exit status: 0 done, 1 a peer found other boxes, 2 wrong usage."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    there = sorted(path.name[: -len(".safetensors")] for path in given.models.glob("*.safetensors"))
+    missing = [name for name in given.only or [] if name not in there]
+    if missing or not there:
+        parser.error(f"{given.models} has no {missing[0] if missing else ''}.safetensors")
+    plan = Plan(given.repeats, given.seconds, given.least, settle=0.05)
+    result: Dict[str, Any] = {"environment": environment(given.models), "plan": vars(plan).copy(), "rows": []}
+    if result["environment"]["load"] > LOAD_LIMIT:
+        print(f"warning: the load average is {result['environment']['load']:.2f}: others are at work", file=sys.stderr)
+    status = 0
+    for name in given.only or there:
+        for threads in given.threads:
+            taken = row(name, given.models, given.peers, threads, plan)
+            result["rows"].append(taken)
+            print(bench_report.line(taken), flush=True)
+            for peer, reason in taken["absent"].items():
+                print(f"{name}: left out {peer}: {reason}", file=sys.stderr)
+            for peer, matched in taken["agreed"].items():
+                if matched < 0.98 * taken["boxes"]:
+                    print(f"{name}: {peer} has {matched} of {taken['boxes']} boxes", file=sys.stderr)
+                    status = 1
+            if given.out:
+                given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Finds a network's layers in an exported graph: by name where the exporter kept the names, else by order."""
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from ..errors import ConvertError
+from ..onnx_reader import Graph, Node
+from .base import Family
+from .layout import Layout, Tensors
+
+
+@dataclass
+class Conv:
+    """A convolution of the graph, its BatchNorm merged by the exporter."""
+
+    node: Node
+    name: str  # published name of the layer; "" when the exporter dropped it
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+class Constants:
+    """The graph's constants by the names of its values, looking through Identity."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._values = graph.constants
+        copies = [node for node in graph.nodes if node.op == "Identity" and node.inputs and node.outputs]
+        self._same = {node.outputs[0]: node.inputs[0] for node in copies}
+
+    def find(self, name: str) -> Optional[np.ndarray]:
+        """The constant, or None when the value is computed."""
+        for _ in range(8):  # exporters chain one or two
+            if name in self._values or name not in self._same:
+                break
+            name = self._same[name]
+        return self._values.get(name)
+
+
+def convolutions(graph: Graph) -> List[Conv]:
+    """The graph's convolutions in its order, without those that only take the mean of a distribution's bins."""
+    if any(node.op == "BatchNormalization" for node in graph.nodes):
+        raise ConvertError("the graph still has BatchNormalization; export the model for inference")
+    constants = Constants(graph)
+    found = []
+    for node in graph.nodes:
+        if node.op != "Conv":
+            continue
+        weight = constants.find(node.inputs[1]) if len(node.inputs) > 1 else None
+        if weight is None or weight.ndim != 4 or weight.dtype.kind != "f":
+            raise ConvertError(
+                f"convolution '{node.name}' has no constant weights in floating point (a quantised model?)"
+            )
+        bias = constants.find(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(len(weight))
+        if bias is None or bias.shape != weight.shape[:1]:
+            raise ConvertError(f"convolution '{node.name}' has no constant bias of {len(weight)} values")
+        if not is_bin_mean(weight):
+            found.append(Conv(node, _layer_name(node), weight, bias))
+    return found
+
+
+def is_bin_mean(weight: np.ndarray) -> bool:
+    """Whether a weight is the constant 0, 1, ... n - 1 that averages a distribution's bins."""
+    return weight.shape[:1] + weight.shape[2:] == (1, 1, 1) and np.array_equal(weight.ravel(), np.arange(weight.size))
+
+
+def _layer_name(node: Node) -> str:
+    """The layer's name from its weight (model.0.conv.weight) or from the node's scope (/model.0/conv/Conv)."""
+    weight = node.inputs[1]
+    if weight.endswith(".weight"):
+        return weight[: -len(".weight")]
+    parts: List[str] = []
+    for part in node.name.split("/")[1:-1]:
+        # A list's item repeats the list's name: /model.22/cv2.0/cv2.0.1/conv/Conv
+        if parts and part.startswith(parts[-1] + "."):
+            parts.pop()
+        parts.append(part)
+    return ".".join(parts)
+
+
+def by_name(convs: List[Conv]) -> Tensors:
+    """The graph's tensors as a state_dict has them; {} when a layer's name is lost."""
+    if not all(conv.name for conv in convs) or len({conv.name for conv in convs}) != len(convs):
+        return {}
+    return _tensors({conv.name: conv for conv in convs})
+
+
+def _tensors(convs: Dict[str, Conv]) -> Tensors:
+    tensors: Tensors = {}
+    for name, conv in convs.items():
+        tensors[f"{name}.weight"] = conv.weight
+        tensors[f"{name}.bias"] = conv.bias
+    return tensors
+
+
+def by_order(graph: Graph, convs: List[Conv], family: Family, layout: Layout) -> Optional[Tensors]:
+    """The layout's tensors when the graph computes just its convolutions, in its order; else None."""
+    if [conv.weight.shape for conv in convs] != [layout.shapes[f"{name}.weight"] for name in layout.convs]:
+        return None
+    for conv, name in zip(convs, layout.convs):
+        named = family.rename(conv.name)
+        if named != name and f"{named}.weight" in layout.shapes:
+            return None  # right shapes, but the order is another's
+    tensors = _tensors(dict(zip(layout.convs, convs)))
+    outputs = {name: conv.node.outputs[0] for conv, name in zip(convs, layout.convs)}
+    factors = _factors(graph)
+    for scale, scaled in layout.scales.items():
+        # A factor of one may have been optimised away.
+        tensors[scale] = factors.get(outputs[scaled], np.ones(()))
+    tensors.update(family.graph_extras(graph))
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+def _factors(graph: Graph) -> Dict[str, np.ndarray]:
+    """Single constants that values are multiplied by, by the name of the value."""
+    constants = Constants(graph)
+    factors: Dict[str, np.ndarray] = {}
+    for node in graph.nodes:
+        if node.op == "Mul" and len(node.inputs) == 2:
+            for value, constant in (node.inputs, node.inputs[::-1]):
+                array = constants.find(constant)
+                if array is not None and array.size == 1:
+                    factors[value] = array.reshape(())
+    return factors

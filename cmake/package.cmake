@@ -1,0 +1,35 @@
+# `cpack` in the build folder, or scripts/package: Debian packages for programs that run (libdetect0), for people
+# (libdetect-tools) and for those who build programs (libdetect-dev).
+set(CPACK_PACKAGE_NAME libdetect)
+set(CPACK_PACKAGE_VENDOR libdetect)
+set(CPACK_PACKAGE_CONTACT "The libdetect developers <libdetect@example.org>" CACHE STRING "Maintainer of the packages")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "finds faces and objects in pictures")
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_COMPONENTS_ALL runtime tools dev)
+set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/cmake/debian_files.cmake)
+
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}) # where the tool finds libdetect while packing
+
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME libdetect0)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/packaging/debian/triggers)
+set(CPACK_COMPONENT_RUNTIME_DESCRIPTION
+  "shared library\n What programs use: DamoFD, SCRFD and YOLO networks, on the CPU by oneDNN.")
+set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME libdetect-tools)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION graphics)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "libdetect0 (= ${PROJECT_VERSION})")
+set(CPACK_COMPONENT_TOOLS_DESCRIPTION
+  "command line\n The tool detect: pictures in; tables, JSON, CSV or drawn pictures out.")
+set(CPACK_DEBIAN_DEV_PACKAGE_NAME libdetect-dev)
+set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libdetect0 (= ${PROJECT_VERSION}), libdnnl-dev")
+set(CPACK_COMPONENT_DEV_DESCRIPTION
+  "development files\n Header, static library, CMake package and pkg-config file.")
+include(CPack)

@@ -1,0 +1,17 @@
+/* Which model file a program uses when its user names none: one search for every program here. */
+#ifndef DEFAULT_MODEL_H
+#define DEFAULT_MODEL_H
+
+#include <stddef.h>
+
+/* The first of these that applies:
+ *   1. `given`, unless NULL: what the user said with --model;
+ *   2. the environment's LIBDETECT_MODEL, unless empty;
+ *   3. the project's own face detector, damofd-2.5g-kps.safetensors, in the first of these places that has it:
+ *      models/ beside the running program (a build folder), ../share/libdetect/models/ seen from the program (an
+ *      installed prefix, wherever it was moved to), the data folder that the build was configured with.
+ * `room` [size] takes a path that has to be put together; 4096 bytes do.
+ * Returns the path, in `room` or as given; NULL when nothing applies. Files of 1 and 2 need not exist. */
+const char *default_model(const char *given, char *room, size_t size);
+
+#endif

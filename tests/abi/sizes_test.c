@@ -1,0 +1,137 @@
+/* Programs that were built with an older or a newer detect.h: every struct_size from nothing to beyond ours goes through
+ * every call that takes one. Older callers' memory ends where their struct does, so that one byte too many is seen; and
+ * what they do not know keeps its default. */
+#include "../api/api.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+enum { BEYOND = 24, LARGEST = 4096 };
+
+/* The sizes of each release, by struct: the last entry is today's. Never shorten a row. */
+static const size_t allocator_sizes[] = {32, 0}, options_sizes[] = {64, 0}, thresholds_sizes[] = {48, 0},
+                    output_sizes[] = {40, 0}, model_info_sizes[] = {112, 0}, context_info_sizes[] = {80, 0},
+                    profile_sizes[] = {48, 0};
+
+/* A struct of `size` bytes at the end of a block, as an older or newer program has it: the first bytes of `ours`, zeros
+ * beyond, struct_size set. The caller frees *block. */
+static void *as_sized(const void *ours, size_t our_size, size_t size, void **block) {
+    size_t room = size > sizeof(size_t) ? size : sizeof(size_t);
+    *block = calloc(1, room + 16);
+    char *place = (char *)*block;
+    memcpy(place, ours, our_size < size ? our_size : size);
+    memcpy(place, &size, sizeof size);
+    memset(place + room, 0xab, 16);
+    return place;
+}
+
+/* Whether nothing was written behind a struct; frees its block. */
+static bool ended(void *block, size_t size) {
+    const unsigned char *place = block;
+    size_t room = size > sizeof(size_t) ? size : sizeof(size_t);
+    bool same = true;
+    for (int i = 0; i < 16; i++)
+        same = same && place[room + (size_t)i] == 0xab;
+    free(block);
+    return same;
+}
+
+typedef det_status call(void *object, void *sized);
+
+/* A call with a struct of every size: refused below `least`, accepted from there on, also beyond ours. */
+static void try_sizes(const char *name, call *function, void *object, const void *ours, size_t our_size, size_t least,
+                      const size_t *released) {
+    size_t last = 0;
+    for (; *released; released++) {
+        CHECK_MSG(*released >= least && *released > last, "%s: a released size is %zu", name, *released);
+        last = *released;
+    }
+    CHECK_MSG(last == our_size, "%s has %zu bytes: add that to its row", name, our_size);
+    for (size_t size = 0; size <= our_size + BEYOND; size += sizeof(size_t)) { /* no compiler makes others */
+        void *block, *sized = as_sized(ours, our_size, size, &block);
+        det_status status = function(object, sized);
+        det_status expected = size < least ? DET_ERROR_INVALID_ARGUMENT : DET_OK;
+        CHECK_MSG(status == expected, "%s of %zu bytes: %s, %s", name, size, det_status_name(status), det_last_error());
+        CHECK_MSG(ended(block, size), "%s of %zu bytes: written beyond its end", name, size);
+    }
+    void *block, *sized = as_sized(ours, our_size, LARGEST + 1, &block);
+    CHECK(function(object, sized) == DET_ERROR_INVALID_ARGUMENT);
+    free(block);
+}
+
+static det_status get_model_info(void *model, void *sized) {
+    return det_model_get_info(model, sized);
+}
+
+static det_status get_context_info(void *context, void *sized) {
+    return det_context_get_info(context, sized);
+}
+
+static det_status get_profile(void *context, void *sized) {
+    return det_context_get_profile(context, sized);
+}
+
+static det_status set_thresholds(void *context, void *sized) {
+    return det_context_set_thresholds(context, sized);
+}
+
+static det_status set_allocator(void *unused, void *sized) {
+    (void)unused;
+    return det_set_allocator(sized);
+}
+
+static det_status create_and_destroy(void *model, void *sized) {
+    det_context *context;
+    det_status status = det_context_create(model, sized, &context);
+    det_context_destroy(context);
+    return status;
+}
+
+static det_status run_grey(void *context, void *sized) {
+    static const unsigned char grey[64 * 64];
+    det_image image = {.planes = {grey}, .strides = {64}, .width = 64, .height = 64, .format = DET_GRAY8};
+    return det_run(context, &image, 1, sized);
+}
+
+static void *take(void *user, size_t n_bytes, size_t alignment) {
+    (void)user;
+    return aligned_alloc(alignment, (n_bytes + alignment - 1) / alignment * alignment);
+}
+
+static void give_back(void *user, void *pointer) {
+    (void)user;
+    free(pointer);
+}
+
+int main(void) {
+    const det_allocator allocator = {.struct_size = sizeof allocator, .allocate = take, .release = give_back};
+    try_sizes("det_allocator", set_allocator, NULL, &allocator, sizeof allocator, allocator_sizes[0], allocator_sizes);
+    OK(det_set_allocator(NULL));
+
+    det_model *model = open_made("yolov8-tiny");
+    det_context_options options = cpu_options(1, 1);
+    options.width = options.height = 32;
+    try_sizes("det_context_options", create_and_destroy, model, &options, sizeof options, sizeof(size_t),
+              options_sizes);
+    det_context *context = create(model, &options);
+
+    det_thresholds thresholds;
+    det_thresholds_init(&thresholds);
+    try_sizes("det_thresholds", set_thresholds, context, &thresholds, sizeof thresholds, sizeof(size_t),
+              thresholds_sizes);
+    det_object objects[4];
+    int32_t count, cut;
+    const det_output output = {
+        .struct_size = sizeof output, .objects = objects, .counts = &count, .max_objects = 4, .cuts = &cut};
+    try_sizes("det_output", run_grey, context, &output, sizeof output, offsetof(det_output, cuts), output_sizes);
+
+    const char zeros[256] = {0};
+    enum { LEAST_GIVEN = 2 * sizeof(size_t) };
+    try_sizes("det_model_info", get_model_info, model, zeros, sizeof(det_model_info), LEAST_GIVEN, model_info_sizes);
+    try_sizes("det_context_info", get_context_info, context, zeros, sizeof(det_context_info), LEAST_GIVEN,
+              context_info_sizes);
+    try_sizes("det_profile", get_profile, context, zeros, sizeof(det_profile), LEAST_GIVEN, profile_sizes);
+    det_context_destroy(context);
+    det_model_close(model);
+    return check_report("sizes");
+}

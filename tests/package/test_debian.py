@@ -1,0 +1,71 @@
+"""Packs the build for Debian, and looks at the packages as Debian does.
+
+Environment: DET_BUILD, the build folder; DET_TEST_MODEL, a model file.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+BUILD = Path(os.environ["DET_BUILD"])
+TOOLS = ("cpack", "dpkg-deb", "dpkg-shlibdeps", "file", "gzip")
+# CPack's own calls of ldconfig; and pkg-config files lie in lib where CMake's prefix is not /usr (scripts/package).
+ALLOWED = ("maintscript-calls-ldconfig", "pkg-config-unavailable-for-cross-compilation")
+
+
+def run(*command, **keywords):
+    done = subprocess.run(list(map(os.fspath, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **keywords)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(map(os.fspath, command))}: {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+class Packages(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Path(tempfile.mkdtemp(prefix="test_debian."))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        run("cpack", "--config", BUILD / "CPackConfig.cmake", "-G", "DEB", "-B", cls.folder)
+        cls.packages = {path.name.split("_")[0]: path for path in cls.folder.glob("*.deb")}
+
+    def field(self, package, name):
+        return run("dpkg-deb", "-f", self.packages[package], name).strip()
+
+    def test_fields(self):
+        self.assertEqual(sorted(self.packages), ["libdetect-dev", "libdetect-tools", "libdetect0"])
+        version = self.field("libdetect0", "Version")
+        self.assertRegex(self.field("libdetect0", "Depends"), r"libdnnl\d")
+        self.assertRegex(self.field("libdetect0", "Depends"), r"libjansson4")
+        self.assertIn(f"libdetect0 (= {version})", self.field("libdetect-tools", "Depends"))
+        self.assertRegex(self.field("libdetect-tools", "Depends"), r"libpng16")
+        self.assertIn(f"libdetect0 (= {version})", self.field("libdetect-dev", "Depends"))
+
+    def test_unpacked_tool_runs(self):
+        root = self.folder / "root"
+        for path in self.packages.values():
+            run("dpkg-deb", "-x", path, root)
+        library = next(root.glob("usr/lib/**/libdetect.so.0"))
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
+        described = run(root / "usr/bin/detect", "info", os.environ["DET_TEST_MODEL"], env=environment)
+        self.assertIn("damofd", described)
+        self.assertTrue((root / "usr/include/libdetect/detect.h").exists())
+        self.assertTrue((root / "usr/share/man/man1/detect.1.gz").exists())
+
+    def test_lintian(self):
+        if not shutil.which("lintian"):
+            self.skipTest("lintian is not installed")
+        done = subprocess.run(["lintian", "--allow-root", *map(str, self.packages.values())], stdout=subprocess.PIPE, text=True)
+        complaints = [line for line in done.stdout.splitlines() if not any(tag in line for tag in ALLOWED)]
+        self.assertEqual(complaints, [])
+
+
+if __name__ == "__main__":
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        print("SKIP: not installed:", *missing)
+        sys.exit(77)
+    unittest.main()
