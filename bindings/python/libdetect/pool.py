@@ -24,7 +24,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optiona
 
 import numpy as np
 
-from . import _library, _native
+from . import _library, _native, pictures
 from ._library import OBJECT_DTYPE, QueueFullError, check, lib, text
 from ._native import Model
 
@@ -249,7 +249,7 @@ class Pool(_native._Handle):
 
         Raises QueueFullError when the pool is full, ClosedError after drain(), Error when no device is left.
         """
-        image, array = _native._prepare(picture, format)
+        image, array = pictures.prepare(picture, format)
         room = self._max_objects if max_objects is None else max_objects
         thresholds, _arrays = _native._thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
