@@ -35,6 +35,13 @@ class DeviceArray:
 Prepared = Tuple[_library.Image, Any]
 
 
+def prepare_one(image: Any, format: str, device: str) -> Prepared:
+    """One picture. `device`: where the context runs."""
+    if format not in _FORMATS:
+        raise ValueError(f"format is {format!r}, not rgb or bgr")
+    return _prepare(_array(image, device, must=True), format)
+
+
 def prepare_all(images: Any, format: str, device: str) -> Tuple[List[Prepared], bool]:
     """The pictures of a detect call, and whether it was a single one. `device`: where the context runs."""
     if format not in _FORMATS:
@@ -42,11 +49,11 @@ def prepare_all(images: Any, format: str, device: str) -> Tuple[List[Prepared], 
     array = _array(images, device)
     if array is None:
         pictures = [_array(image, device, must=True) for image in images]
-        return [prepare(picture, format) for picture in pictures], False
+        return [_prepare(picture, format) for picture in pictures], False
     if len(array.shape) == 4:
         pictures = array.rows() if isinstance(array, DeviceArray) else list(array)
-        return [prepare(picture, format) for picture in pictures], False
-    return [prepare(array, format)], True
+        return [_prepare(picture, format) for picture in pictures], False
+    return [_prepare(array, format)], True
 
 
 def _array(source: Any, device: str, must: bool = False) -> Any:
@@ -134,7 +141,7 @@ def wait_for_stream(stream: int) -> None:
         raise RuntimeError(f"cuStreamSynchronize failed with {status}")
 
 
-def prepare(array: Any, format: str) -> Prepared:
+def _prepare(array: Any, format: str) -> Prepared:
     """An array of two or three dimensions."""
     on_device = isinstance(array, DeviceArray)
     if not on_device and array.dtype != np.uint8:

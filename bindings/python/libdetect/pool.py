@@ -210,7 +210,8 @@ class Pool(_native._Handle):
     ) -> None:
         if devices is not None and device:
             raise ValueError(f"devices and {', '.join(device)}: say one or the other")
-        array, kept = _device_structs([PoolDevice(**device)] if devices is None else devices)
+        devices = [PoolDevice(**device)] if devices is None else devices
+        array, kept = _device_structs(devices)
         options = _library.defaults(_library.PoolOptions, lib.det_pool_options_init)
         options.devices, options.n_devices = array, len(array)
         options.max_batch, options.max_delay_us = max_batch, _microseconds(max_delay)
@@ -224,6 +225,8 @@ class Pool(_native._Handle):
         self._keys = itertools.count(1)
         self._max_objects = model.info.max_objects
         self._capacity = self.stats.capacity
+        #: where every context can read a picture
+        self._memory = "cuda" if all(d.device.startswith("cuda") for d in devices) else "cpu"
 
     def submit(
         self,
@@ -249,7 +252,7 @@ class Pool(_native._Handle):
 
         Raises QueueFullError when the pool is full, ClosedError after drain(), Error when no device is left.
         """
-        image, array = pictures.prepare(picture, format)
+        image, array = pictures.prepare_one(picture, format, self._memory)
         room = self._max_objects if max_objects is None else max_objects
         thresholds, _arrays = _native._thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
