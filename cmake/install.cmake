@@ -1,5 +1,5 @@
 # What `cmake --install` puts where. Components: runtime (the library), tools (the programs, their manual,
-# completion), dev (what other programs are built with).
+# completion), dev (what other programs are built with), cuda (the module for GPUs).
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/libdetect)
 

@@ -65,11 +65,9 @@ def _open(given: Any) -> Tuple[Any, Any]:
         set_log(lambda level, message: _complain(f"{('error', 'warning', 'info', 'debug')[level]}: {message}"), LOG_INFO)
     try:
         model = Model(path)
-        device, index = given.device
         return model, Context(
             model,
-            device=device,
-            device_index=index,
+            device=given.device,
             precision=given.precision,
             input_size=given.size,
             max_batch=given.batch,
