@@ -65,7 +65,8 @@ class Installed(unittest.TestCase):
 
     def test_what_is_there(self):
         files = {str(path.relative_to(self.prefix)) for path in self.prefix.glob("**/*") if not path.is_dir()}
-        for name in ("include/libdetect/detect.h", "share/man/man1/detect.1", "bin/detect",
+        for name in ("include/libdetect/detect.h", "share/man/man1/detect.1", "share/man/man1/detect-bench.1", "bin/detect",
+                     "bin/detect-bench",
                      "share/bash-completion/completions/detect", "share/zsh/vendor-completions/_detect",
                      "share/fish/vendor_completions.d/detect.fish", "share/doc/libdetect/LICENSE"):
             self.assertIn(name, files)
