@@ -35,13 +35,6 @@ class DeviceArray:
 Prepared = Tuple[_library.Image, Any]
 
 
-def prepare_one(image: Any, format: str, device: str) -> Prepared:
-    """One picture. `device`: where the context runs."""
-    if format not in _FORMATS:
-        raise ValueError(f"format is {format!r}, not rgb or bgr")
-    return _prepare(_array(image, device, must=True), format)
-
-
 def prepare_all(images: Any, format: str, device: str) -> Tuple[List[Prepared], bool]:
     """The pictures of a detect call, and whether it was a single one. `device`: where the context runs."""
     if format not in _FORMATS:

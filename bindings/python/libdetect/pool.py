@@ -24,9 +24,10 @@ from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optiona
 
 import numpy as np
 
-from . import _library, _native, pictures
+from . import _library, _native
 from ._library import OBJECT_DTYPE, QueueFullError, check, lib, text
 from ._native import Model
+from .pictures import prepare_all
 
 __all__ = ["Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"]
 
@@ -210,8 +211,7 @@ class Pool(_native._Handle):
     ) -> None:
         if devices is not None and device:
             raise ValueError(f"devices and {', '.join(device)}: say one or the other")
-        devices = [PoolDevice(**device)] if devices is None else devices
-        array, kept = _device_structs(devices)
+        array, kept = _device_structs([PoolDevice(**device)] if devices is None else devices)
         options = _library.defaults(_library.PoolOptions, lib.det_pool_options_init)
         options.devices, options.n_devices = array, len(array)
         options.max_batch, options.max_delay_us = max_batch, _microseconds(max_delay)
@@ -225,8 +225,8 @@ class Pool(_native._Handle):
         self._keys = itertools.count(1)
         self._max_objects = model.info.max_objects
         self._capacity = self.stats.capacity
-        #: where every context can read a picture
-        self._memory = "cuda" if all(d.device.startswith("cuda") for d in devices) else "cpu"
+        # Pictures in a GPU's memory are for pools whose contexts are all on GPUs; the library checks that it is one.
+        self._device = "cuda" if {context.device for context in self.contexts} == {"cuda"} else "cpu"
 
     def submit(
         self,
@@ -252,7 +252,7 @@ class Pool(_native._Handle):
 
         Raises QueueFullError when the pool is full, ClosedError after drain(), Error when no device is left.
         """
-        image, array = pictures.prepare_one(picture, format, self._memory)
+        ((image, array),), _ = prepare_all([picture], format, self._device)
         room = self._max_objects if max_objects is None else max_objects
         thresholds, _arrays = _native._thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
