@@ -263,9 +263,11 @@ class Scenarios(Case):
         self.assertLess(row["streams"]["headroom"], 0)
 
     def test_soak(self):
-        row, = self.rows("soak", "--contexts", "2", "--pictures", "3")
+        sanitized = os.environ.get("DETECT_SANITIZED")  # a sanitizer keeps what is freed for a while
+        row, = self.rows("soak", "--contexts", "2", "--pictures", "3", code=None if sanitized else DONE)
         self.assertEqual(row["soak"]["outputs"], row["latency_ms"]["n"])
-        self.assertEqual((row["soak"]["differing"], row["soak"]["memory_flat"]), (0, True))
+        self.assertEqual(row["soak"]["differing"], 0)
+        self.assertTrue(sanitized or row["soak"]["memory_flat"])
 
     def test_tune(self):
         rows = self.rows("tune", "--batches", "1,2", "--size", "64x64,32x32", "--precision", "fp32,int8")
