@@ -53,7 +53,8 @@ def _bytes(text: str) -> int:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and device")
-    group.add_argument("--model", metavar="FILE", help="model file; default: the environment's LIBDETECT_MODEL")
+    group.add_argument("--model", metavar="FILE", help="model file; default: the environment's LIBDETECT_MODEL, else the"
+                       " face detector that comes with libdetect")
     group.add_argument("--device", metavar="NAME", type=_device, default=("auto", 0),
                        help="auto, cpu, cuda or cuda:N; auto takes a GPU that works, else the CPU  [auto]")
     group.add_argument("--precision", metavar="NAME", choices=_PRECISIONS, default="auto",
