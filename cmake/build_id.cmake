@@ -15,12 +15,15 @@ if(NOT revision)
   set(revision "no revision")
 endif()
 
-set(cuda "no CUDA")
-if(DET_CUDA_VERSION) # set where the CUDA module is built
-  set(cuda "CUDA ${DET_CUDA_VERSION}")
-endif()
-set_source_files_properties(lib/build_id.c PROPERTIES COMPILE_DEFINITIONS
-  "DET_REVISION=\"${revision}\";DET_COMPILER=\"${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}\";DET_PROCESSOR=\"${CMAKE_SYSTEM_PROCESSOR}\";DET_CUDA=\"${cuda}\"")
+# Called when all is known that it names.
+macro(det_name_build)
+  set(cuda "no CUDA")
+  if(DET_HAS_CUDA)
+    set(cuda "CUDA ${CMAKE_CUDA_COMPILER_VERSION}")
+  endif()
+  set_source_files_properties(lib/build_id.c PROPERTIES COMPILE_DEFINITIONS
+    "DET_REVISION=\"${revision}\";DET_COMPILER=\"${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}\";DET_PROCESSOR=\"${CMAKE_SYSTEM_PROCESSOR}\";DET_CUDA=\"${cuda}\"")
+endmacro()
 
 # Names of folders would otherwise stand in messages and in what debuggers read. Other build types keep them, for those
 # who step through the code.

@@ -109,4 +109,4 @@ target_link_options(detect_cuda PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DI
 if(NOT DET_SANITIZE)
   target_link_options(detect_cuda PRIVATE -Wl,--no-undefined)
 endif()
-install(TARGETS detect_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)
+install(TARGETS detect_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cuda NAMELINK_SKIP)

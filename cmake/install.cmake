@@ -1,5 +1,5 @@
 # What `cmake --install` puts where. Components: runtime (the library), tools (the programs, their manual,
-# completion), dev (what other programs are built with).
+# completion), dev (what other programs are built with), cuda (the module for GPUs).
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/libdetect)
 
@@ -29,7 +29,8 @@ endforeach()
 
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
 if(DET_BUILD_EXAMPLES)
-  install(DIRECTORY packaging/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT tools)
+  install(FILES packaging/man/detect.1 packaging/man/detect-bench.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1
+    COMPONENT tools)
   install(FILES packaging/completion/detect.bash RENAME detect COMPONENT tools
     DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
   install(FILES packaging/completion/_detect COMPONENT tools

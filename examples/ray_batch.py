@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Detects in a directory of very many pictures, as a Ray Data job.
 
-    ray_batch.py --model faces.safetensors --output results photos/
+    ray_batch.py --output results photos/
 
 The pictures are cut into shards of some hundreds. The list of them is written first (OUTPUT/shards.jsonl), each finished
 shard is one file (OUTPUT/part-000042.jsonl, one line of JSON a picture), written whole or not at all. A job that was
@@ -143,6 +143,7 @@ def run(given: argparse.Namespace) -> Dict[str, int]:
     total = {"shards": 0, "skipped": n_shards - len(missing), "pictures": 0, "errors": 0, "objects": 0}
     if not missing:
         return total
+    import libdetect
     import ray
 
     options: Dict[str, Any] = {"device": "cuda" if given.gpu else "cpu", "max_batch": given.batch}
@@ -150,7 +151,8 @@ def run(given: argparse.Namespace) -> Dict[str, int]:
         options["n_threads"] = given.threads
     if given.size:
         options["input_size"] = given.size
-    arguments = [str(Path(given.model).resolve()), str(given.pictures.resolve()), str(given.output.resolve())]
+    paths = Path(given.model or libdetect.default_model()), given.pictures, given.output
+    arguments = [str(path.resolve()) for path in paths]
     done = ray.data.from_items(list(read_shards(given.output, missing))).map_batches(
         Worker,
         fn_constructor_args=(*arguments, options, given.score),
@@ -176,7 +178,7 @@ def parse_size(text: str) -> "tuple[int, int]":
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", required=True, help="model file")
+    parser.add_argument("--model", help="model file; default: libdetect.default_model()")
     parser.add_argument("--output", required=True, type=Path, help="folder of the results; the same to go on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="contexts at a time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each")

@@ -1,5 +1,6 @@
 #include "context.h"
 
+#include "module.h"
 #include "placement.h"
 
 #include <math.h>
@@ -23,6 +24,8 @@ void det_model_release(det_model *model) {
 
 /* Opens the device that the options ask for; for AUTO CUDA where it works, else the CPU. */
 static det_status open_device(det_context_options *options, det_plan *plan) {
+    if (options->device == DET_DEVICE_AUTO && !det_module_has_driver())
+        options->device = DET_DEVICE_CPU;
     if (options->device == DET_DEVICE_AUTO) {
         det_context_options cuda = *options;
         cuda.device = DET_DEVICE_CUDA;

@@ -5,8 +5,8 @@
 #include "json.h"
 
 #include <errno.h>
-#include <locale.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,15 +61,15 @@ static bool take_digits(reader *r) {
     return r->at > begin || fail(r, "a digit expected");
 }
 
-/* `text` is a JSON number of n characters. strtod wants the decimal point of the host's locale. */
+/* `text` is a JSON number of n characters. strtod wants the decimal point of the host's locale, which is what stands
+ * between the digits of 0.5 (localeconv is not for threads). */
 static bool convert_real(reader *r, const char *text, size_t n, double *real) {
-    const char *point = localeconv()->decimal_point;
-    char local[2 * MAX_NUMBER_CHARS];
-    size_t n_point = strlen(point), at = 0;
-    if (n >= MAX_NUMBER_CHARS || n_point > 8)
+    char half[16], local[MAX_NUMBER_CHARS + sizeof half];
+    size_t n_point = (size_t)snprintf(half, sizeof half, "%.1f", 0.5) - 2, at = 0;
+    if (n >= MAX_NUMBER_CHARS || n_point >= sizeof half - 2)
         return fail(r, "a number of too many digits");
-    for (size_t i = 0; i < n; i++) {
-        memcpy(local + at, text[i] == '.' ? point : text + i, text[i] == '.' ? n_point : 1);
+    for (size_t i = 0; i < n; i++) { /* one point at most */
+        memcpy(local + at, text[i] == '.' ? half + 1 : text + i, text[i] == '.' ? n_point : 1);
         at += text[i] == '.' ? n_point : 1;
     }
     local[at] = '\0';

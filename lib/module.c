@@ -47,11 +47,25 @@ static void *open_library(const char *path) {
     return module;
 }
 
+static const char *named_module(void) {
+    const char *path = secure_getenv("LIBDETECT_CUDA_MODULE");
+    return path && *path ? path : NULL;
+}
+
+bool det_module_has_driver(void) {
+    if (named_module())
+        return true;
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (driver)
+        dlclose(driver);
+    return driver != NULL;
+}
+
 void *det_module_open(const char *name) {
     char beside[4096];
-    const char *path = secure_getenv("LIBDETECT_CUDA_MODULE");
+    const char *path = named_module();
     struct stat about;
-    if (!path || !*path) {
+    if (!path) {
         if (!find_beside(name, beside, sizeof beside) || lstat(beside, &about) != 0)
             return open_library(name);
         path = beside;

@@ -8,4 +8,8 @@
  * this library, or, where there is none, where the system's loader looks. NULL after writing the last error. */
 void *det_module_open(const char *name);
 
+/* Whether this machine has NVIDIA's driver, or the environment names a module that may do without: looks before
+ * hundreds of megabytes of CUDA libraries are mapped for nothing. */
+bool det_module_has_driver(void);
+
 #endif

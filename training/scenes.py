@@ -16,13 +16,17 @@ HIDDEN, GONE = 0.35, 0.8      # share of a face covered by others from which it 
 class Scenes:
     """sample(rng, side) -> picture [side, side, 3] RGB bytes and its Faces."""
 
-    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0):
+    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0, set_weights=()):
+        unknown = set(k for k, _ in kinds) - set(k for k, _ in KINDS)
+        if unknown:
+            raise ValueError("%s: not a kind of scene; there are %s" % (unknown.pop(), ", ".join(k for k, _ in KINDS)))
         self.pixels, self.store, self.narrow = pixels, portraits_store, narrow
         sets = {}
         for p in pictures:
             sets.setdefault(p.set, []).append(p)
         self.sets = [sets[k] for k in sorted(sets)]
-        weights = np.array([len(sets[k]) ** 0.5 * SET_WEIGHTS.get(k, 1.0) for k in sorted(sets)])
+        drawn = dict(SET_WEIGHTS, **dict(set_weights))
+        weights = np.array([len(sets[k]) ** 0.5 * drawn.get(k, 1.0) for k in sorted(sets)])
         self.set_chances = weights / weights.sum()
         self.empty = [p for p in pictures if not len(p.boxes) and not len(p.ignore)]
         self.portraits = [p for p in pictures if p.set in PORTRAIT_SETS and len(p.boxes) == 1] if portraits_store else []

@@ -101,12 +101,8 @@ def stages(text, samples, batch):
 
 
 def shares(text):
-    """'crop:0.6,crowd:0.4' -> pairs of a kind of scene and its share."""
-    parts = [part.partition(":") for part in text.split(",")]
-    unknown = [kind for kind, _, _ in parts if kind not in dict(KINDS)]
-    if unknown:
-        raise SystemExit("--kinds: %s is none of %s" % (unknown[0], ", ".join(kind for kind, _ in KINDS)))
-    return [(kind, float(share or 1)) for kind, _, share in parts]
+    """'crop:0.6,crowd:0.4' -> pairs of a name and a number, 1 where none stands."""
+    return [(name, float(number or 1)) for name, _, number in (part.partition(":") for part in text.split(",") if part)]
 
 
 def rate_at(n, samples, peak):
@@ -132,11 +128,13 @@ def options():
     p.add_argument("--init", help="checkpoint to start from, published or of this training: fine-tuning")
     p.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
     p.add_argument("--samples", type=int, default=120000, help="length of the whole run [120000]")
+    p.add_argument("--until", type=int, help="stop here, before the end of the run, to go on with --resume")
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate; for fine-tuning 2e-4 [1.5e-3]")
     p.add_argument("--decay", type=float, default=0.02, help="weight decay [0.02]")
     p.add_argument("--sides", default="256:0.4,320:0.35,480:0.25", help="side of the square input and its share of the samples")
     p.add_argument("--kinds", default=",".join("%s:%g" % pair for pair in KINDS), help="kinds of scenes and their shares [%(default)s]")
+    p.add_argument("--sets", default="", help="how often sets are drawn beside what their size says, such as webcam:0.5,street:2")
     p.add_argument("--narrow", type=float, default=0.0, help="share of faces squeezed sideways, as turned heads look [0]")
     p.add_argument("--keypoint-weight", type=float, default=KEYPOINT_WEIGHT, help="of the keypoints' loss [%(default)g]")
     p.add_argument("--seed", type=int, default=1)
@@ -188,10 +186,14 @@ def main():
     pixels = pixel_store(args.faces, cache, train + validation)
     portraits = [p for p in train if p.set in PORTRAIT_SETS and len(p.boxes) == 1]
     people = portrait_store(cache, portraits, pixels) if portraits else None
-    scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow)
+    try:
+        scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets))
+    except ValueError as error:
+        raise SystemExit("--kinds, --sets: %s" % error)
     model, average, optimiser, seen = prepare(args)
     side_at = stages(args.sides, args.samples, args.batch)
-    loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, args.samples, args.batch, side_at),
+    end = min(args.samples, args.until or args.samples)
+    loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, end, args.batch, side_at),
                         collate_fn=collate, num_workers=args.workers, worker_init_fn=start_worker)
     network = torch.compile(model, dynamic=False) if args.compile else model
     log = open(os.path.join(args.out, "log.txt"), "a", encoding="utf-8")

@@ -23,6 +23,7 @@ PARTS = ("CMakeLists.txt", "CHANGELOG.md", "LICENSE", "README.md", "REVISION", "
 
 class BuildWithLibrary(build_py):
     def run(self):
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # a file that has gone from the package stays out of the wheel
         super().run()
         package, build = Path(self.build_lib) / "libdetect", Path(self.build_lib).resolve().parent / "native"
         options = ["-DDET_BUILD_TESTS=OFF", "-DDET_BUILD_EXAMPLES=OFF", "-DDET_BUILD_STATIC=OFF"]
@@ -30,9 +31,9 @@ class BuildWithLibrary(build_py):
         subprocess.run(["cmake", "-S", SOURCE, "-B", build, "-G", "Ninja", *options], check=True)
         subprocess.run(["cmake", "--build", build], check=True)
         prefix = build / "installed"
-        subprocess.run(
-            ["cmake", "--install", build, "--prefix", prefix, "--component", "runtime", "--strip"], check=True
-        )
+        for component in ("runtime", "cuda"):
+            install = ["cmake", "--install", build, "--prefix", prefix, "--strip", "--component", component]
+            subprocess.run(install, check=True)
         for library in prefix.glob("**/libdetect*.so.0"):
             shutil.copy(library, package)  # not the link but what it leads to
         for model in SOURCE.glob("models/*.safetensors"):
@@ -69,6 +70,7 @@ class WithLibrary(Distribution):
 
 
 setup(
+    options={} if CARRIED.exists() else {"build": {"build_base": str(SOURCE / "build" / "python")}},
     distclass=WithLibrary,
     cmdclass={"build_py": BuildWithLibrary, "sdist": CarrySources, "bdist_wheel": AnyPython},
 )

@@ -13,6 +13,7 @@ typedef struct bench {
     const options *given;
     timebase *time;
     const char *model_path;
+    char model_room[4096]; /* where the path lies when nobody named one */
     det_model *model;
     det_model_info info;
     double open_ms; /* reading the model */

@@ -12,7 +12,7 @@ static const char help_text[] =
     "`compare` tells whether a run has become worse than another; `merge` makes one table of many runs.\n"
     "docs/benchmark.md explains every scenario and figure.\n"
     "\n"
-    "What is run (MODEL's default: the environment's LIBDETECT_MODEL)\n"
+    "What is run (MODEL's default: the environment's LIBDETECT_MODEL, else the face detector of libdetect)\n"
     "  --device LIST        auto, cpu, cuda or cuda:N; several GPUs with commas between  [auto]\n"
     "  --precision LIST     auto, fp32, tf32, fp16, bf16; with several, how far boxes drift from fp32's  [auto]\n"
     "  --size LIST          network's input, WxH, multiples of 32  [the model's]\n"

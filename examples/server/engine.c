@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "clock.h"
+#include "default_model.h"
 #include "detectors.h"
 #include "log.h"
 #include "metrics.h"
@@ -177,9 +178,10 @@ void engine_print_metrics(engine *e, FILE *file) {
 }
 
 static bool open_model(engine *e) {
-    const char *path = e->given->model != NULL ? e->given->model : getenv("LIBDETECT_MODEL");
-    if (path == NULL || path[0] == '\0') {
-        complain("no model: give --model FILE or set LIBDETECT_MODEL");
+    char room[4096];
+    const char *path = default_model(e->given->model, room, sizeof room);
+    if (path == NULL) {
+        complain("no model: this build comes without one; give --model FILE or set LIBDETECT_MODEL");
         return false;
     }
     e->info.struct_size = sizeof e->info;

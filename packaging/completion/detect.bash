@@ -2,12 +2,12 @@
 _detect() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     local run="--model --device --precision --size --threads --batch --json --table --verbose --help --version"
-    local detect="--score --iou --classes --multi-label --agnostic --max-objects --csv --draw --max-side --max-bytes"
+    local detect="--score --iou --classes --multi-label --agnostic --max-objects --csv --draw --video --drop --max-latency --max-side --max-bytes"
     case $before in
     --device) COMPREPLY=($(compgen -W "auto cpu cuda" -- "$word")) ;;
     --precision) COMPREPLY=($(compgen -W "auto fp32 tf32 fp16 bf16" -- "$word")) ;;
     --draw) COMPREPLY=($(compgen -d -- "$word")) ;;
-    --size | --threads | --batch | --score | --iou | --classes | --max-objects | --max-side | --max-bytes) COMPREPLY=() ;;
+    --size | --threads | --batch | --score | --iou | --classes | --max-objects | --video | --max-latency | --max-side | --max-bytes) COMPREPLY=() ;;
     --model) COMPREPLY=($(compgen -f -- "$word")) ;;
     *)
         case $word in

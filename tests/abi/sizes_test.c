@@ -11,7 +11,8 @@ enum { BEYOND = 24, LARGEST = 4096 };
 /* The sizes of each release, by struct: the last entry is today's. Never shorten a row. */
 static const size_t allocator_sizes[] = {32, 0}, options_sizes[] = {64, 0}, thresholds_sizes[] = {48, 0},
                     output_sizes[] = {40, 0}, model_info_sizes[] = {112, 0}, context_info_sizes[] = {80, 0},
-                    profile_sizes[] = {48, 0};
+                    profile_sizes[] = {48, 0}, pool_options_sizes[] = {48, 0}, request_sizes[] = {48, 0},
+                    answer_sizes[] = {72, 0}, pool_stats_sizes[] = {2712, 0}, pool_context_stats_sizes[] = {72, 0};
 
 /* A struct of `size` bytes at the end of a block, as an older or newer program has it: the first bytes of `ours`, zeros
  * beyond, struct_size set. The caller frees *block. */
@@ -93,6 +94,47 @@ static det_status run_grey(void *context, void *sized) {
     return det_run(context, &image, 1, sized);
 }
 
+static det_status create_and_destroy_pool(void *model, void *sized) {
+    det_pool *pool;
+    det_status status = det_pool_create(model, sized, &pool);
+    det_pool_destroy(pool);
+    return status;
+}
+
+static det_status submit(void *pool, const void *request, uint64_t *ticket) {
+    static const unsigned char grey[64 * 64];
+    det_image image = {.planes = {grey}, .strides = {64}, .width = 64, .height = 64, .format = DET_GRAY8};
+    return det_pool_submit(pool, &image, request, NULL, NULL, ticket);
+}
+
+static det_status submit_and_wait(void *pool, void *sized) {
+    uint64_t ticket;
+    det_status status = submit(pool, sized, &ticket);
+    return status == DET_OK ? det_pool_wait(pool, ticket, -1, NULL) : status;
+}
+
+static det_status wait_for_answer(void *pool, void *sized) {
+    static det_object object;
+    det_request request;
+    det_request_init(&request);
+    request.objects = &object;
+    request.max_objects = 1;
+    uint64_t ticket;
+    OK(submit(pool, &request, &ticket));
+    det_status status = det_pool_wait(pool, ticket, -1, sized);
+    if (status != DET_OK) /* nothing was collected */
+        OK(det_pool_wait(pool, ticket, -1, NULL));
+    return status;
+}
+
+static det_status get_pool_stats(void *pool, void *sized) {
+    return det_pool_get_stats(pool, sized);
+}
+
+static det_status get_pool_context_stats(void *pool, void *sized) {
+    return det_pool_get_context_stats(pool, 0, sized);
+}
+
 static void *take(void *user, size_t n_bytes, size_t alignment) {
     (void)user;
     return aligned_alloc(alignment, (n_bytes + alignment - 1) / alignment * alignment);
@@ -101,6 +143,32 @@ static void *take(void *user, size_t n_bytes, size_t alignment) {
 static void give_back(void *user, void *pointer) {
     (void)user;
     free(pointer);
+}
+
+static void try_pool(det_model *model, const det_context_options *context) {
+    const char zeros[4096] = {0};
+    enum { LEAST_GIVEN = 2 * sizeof(size_t) };
+    const det_pool_device device = {.options = context, .n_contexts = 1};
+    det_pool_options options;
+    det_pool_options_init(&options);
+    options.devices = &device;
+    options.n_devices = 1;
+    try_sizes("det_pool_options", create_and_destroy_pool, model, &options, sizeof options, sizeof(size_t),
+              pool_options_sizes);
+    det_pool *pool;
+    OK(det_pool_create(model, &options, &pool));
+    det_object object;
+    det_request request;
+    det_request_init(&request);
+    request.objects = &object;
+    request.max_objects = 1;
+    try_sizes("det_request", submit_and_wait, pool, &request, sizeof request, offsetof(det_request, priority),
+              request_sizes);
+    try_sizes("det_answer", wait_for_answer, pool, zeros, sizeof(det_answer), LEAST_GIVEN, answer_sizes);
+    try_sizes("det_pool_stats", get_pool_stats, pool, zeros, sizeof(det_pool_stats), LEAST_GIVEN, pool_stats_sizes);
+    try_sizes("det_pool_context_stats", get_pool_context_stats, pool, zeros, sizeof(det_pool_context_stats),
+              LEAST_GIVEN, pool_context_stats_sizes);
+    det_pool_destroy(pool);
 }
 
 int main(void) {
@@ -132,6 +200,7 @@ int main(void) {
               context_info_sizes);
     try_sizes("det_profile", get_profile, context, zeros, sizeof(det_profile), LEAST_GIVEN, profile_sizes);
     det_context_destroy(context);
+    try_pool(model, &options);
     det_model_close(model);
     return check_report("sizes");
 }

@@ -26,14 +26,14 @@ DONE, FAILED, USAGE, NO_MODEL, REGRESSION = 0, 1, 2, 3, 3
 QUICK = ["--repeats", "2", "--seconds", "20ms", "--warm-up", "5ms", "--duration", "300ms", "--picture-size", "96x64"]
 
 
-def call(*arguments, model=MODEL, **keywords):
+def call(*arguments, model=MODEL, tool=BENCH, **keywords):
     """Runs the program; returns the finished process with its text."""
     environment = {k: v for k, v in os.environ.items() if k != "LIBDETECT_MODEL"}
     if model:
         environment["LIBDETECT_MODEL"] = str(model)
     environment.update(keywords.pop("env", {}))
     keywords.setdefault("stdout", subprocess.PIPE)
-    return subprocess.run([BENCH, *map(os.fspath, arguments)], env=environment, timeout=500, stderr=subprocess.PIPE,
+    return subprocess.run([tool, *map(os.fspath, arguments)], env=environment, timeout=500, stderr=subprocess.PIPE,
                           encoding="utf-8", **keywords)
 
 
@@ -130,7 +130,15 @@ class Arguments(Case):
                 done = call(*QUICK, *arguments)
                 self.expect(done, NO_MODEL, lines=1)
                 self.assertEqual(done.stdout, "")
-        self.expect(call(model=""), NO_MODEL, "LIBDETECT_MODEL", lines=1)
+        for name in ("damaged", None):             # beside the program lies what it takes by itself, or nothing
+            folder = self.directory / str(name)
+            (folder / "models").mkdir(parents=True)
+            if name:
+                (folder / "models" / "damofd-2.5g-kps.safetensors").write_text(name)
+            elif (Path(os.environ["DET_MODELS_FOLDER"]) / "damofd-2.5g-kps.safetensors").exists():
+                continue
+            done = call(model="", tool=shutil.copy(BENCH, folder))
+            self.expect(done, NO_MODEL, f"{folder}/models" if name else "LIBDETECT_MODEL", lines=1)
 
     def test_inputs_that_cannot_be_used(self):
         broken = self.write("a/broken.png", b"\x89PNG\r\n\x1a\nbroken")
@@ -263,9 +271,11 @@ class Scenarios(Case):
         self.assertLess(row["streams"]["headroom"], 0)
 
     def test_soak(self):
-        row, = self.rows("soak", "--contexts", "2", "--pictures", "3")
+        sanitized = os.environ.get("DETECT_SANITIZED")  # a sanitizer keeps what is freed for a while
+        row, = self.rows("soak", "--contexts", "2", "--pictures", "3", code=None if sanitized else DONE)
         self.assertEqual(row["soak"]["outputs"], row["latency_ms"]["n"])
-        self.assertEqual((row["soak"]["differing"], row["soak"]["memory_flat"]), (0, True))
+        self.assertEqual(row["soak"]["differing"], 0)
+        self.assertTrue(sanitized or row["soak"]["memory_flat"])
 
     def test_tune(self):
         rows = self.rows("tune", "--batches", "1,2", "--size", "64x64,32x32", "--precision", "fp32,int8")

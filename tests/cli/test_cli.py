@@ -79,6 +79,7 @@ def call(*arguments, model=MODEL, tool=CLI, **keywords):
     environment = {k: v for k, v in os.environ.items() if k != "LIBDETECT_MODEL"}
     if model:
         environment["LIBDETECT_MODEL"] = model
+    environment["LD_LIBRARY_PATH"] = str(Path(CLI).parent)  # for a tool that was copied elsewhere
     environment.update(keywords.pop("env", {}))
     keywords.setdefault("stdout", subprocess.PIPE)
     keywords.setdefault("stderr", subprocess.PIPE)

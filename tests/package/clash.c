@@ -1,5 +1,5 @@
-/* Two static copies of libdetect in one process, one of them in a plugin, beside functions with the names of jansson's
- * and libpng's that nobody but this program may call:
+/* Two copies of libdetect in one process, one of them in a plugin, beside functions with the names of jansson's and
+ * libpng's that nobody but this program may call:
  *
  *     clash PLUGIN MODEL
  *

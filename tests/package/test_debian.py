@@ -36,10 +36,9 @@ class Packages(unittest.TestCase):
         return run("dpkg-deb", "-f", self.packages[package], name).strip()
 
     def test_fields(self):
-        self.assertEqual(sorted(self.packages), ["libdetect-dev", "libdetect-tools", "libdetect0"])
+        self.assertEqual(sorted(set(self.packages) - {"libdetect-cuda0"}), ["libdetect-dev", "libdetect-tools", "libdetect0"])
         version = self.field("libdetect0", "Version")
         self.assertRegex(self.field("libdetect0", "Depends"), r"libdnnl\d")
-        self.assertRegex(self.field("libdetect0", "Depends"), r"libjansson4")
         self.assertIn(f"libdetect0 (= {version})", self.field("libdetect-tools", "Depends"))
         self.assertRegex(self.field("libdetect-tools", "Depends"), r"libpng16")
         self.assertIn(f"libdetect0 (= {version})", self.field("libdetect-dev", "Depends"))

@@ -65,7 +65,8 @@ class Installed(unittest.TestCase):
 
     def test_what_is_there(self):
         files = {str(path.relative_to(self.prefix)) for path in self.prefix.glob("**/*") if not path.is_dir()}
-        for name in ("include/libdetect/detect.h", "share/man/man1/detect.1", "bin/detect",
+        for name in ("include/libdetect/detect.h", "share/man/man1/detect.1", "share/man/man1/detect-bench.1", "bin/detect",
+                     "bin/detect-bench",
                      "share/bash-completion/completions/detect", "share/zsh/vendor-completions/_detect",
                      "share/fish/vendor_completions.d/detect.fish", "share/doc/libdetect/LICENSE"):
             self.assertIn(name, files)
@@ -106,14 +107,15 @@ class Installed(unittest.TestCase):
                 done = run(project / "build" / f"{program}_{kind}", MODEL, self.picture)
                 self.assertEqual(done, self.expected, (program, kind))
 
-    @unittest.skipUnless(STATIC, "libdetect.a was not built")
-    def test_static_copies_do_not_clash(self):
+    def test_copies_do_not_clash(self):
         source = Path(__file__).parent / "clash.c"
         shutil.copy(source, self.empty)
-        flags = [flag.replace("\0", " ") for flag in self.flags("libdetect-static").split()]
-        run(CC, "-std=c11", "-fPIC", "-shared", "-DPLUGIN", "clash.c", "-o", "plugin.so", *flags, cwd=self.empty)
-        run(CC, "-std=c11", "-D_GNU_SOURCE", "-rdynamic", "clash.c", "-o", "clash", *flags, cwd=self.empty)
-        self.assertRegex(run("./clash", "./plugin.so", MODEL, cwd=self.empty), r"^(\d+) objects here, \1 in the plugin\n$")
+        for package in ("libdetect", "libdetect-static") if STATIC else ("libdetect",):
+            flags = [flag.replace("\0", " ") for flag in self.flags(package).split()]
+            run(CC, "-std=c11", "-fPIC", "-shared", "-DPLUGIN", "clash.c", "-o", "plugin.so", *flags, cwd=self.empty)
+            run(CC, "-std=c11", "-D_GNU_SOURCE", "-rdynamic", "clash.c", "-o", "clash", *flags, "-ldl", cwd=self.empty)
+            done = run("./clash", "./plugin.so", MODEL, cwd=self.empty, env=self.environment)
+            self.assertRegex(done, r"^(\d+) objects here, \1 in the plugin\n$", package)
 
     @unittest.skipUnless(STATIC, "libdetect.a was not built")
     def test_static_library_shows_its_api_alone(self):

@@ -35,12 +35,14 @@ class Options(unittest.TestCase):
         for heading in ("NAME", "SYNOPSIS", "EXIT STATUS", "ENVIRONMENT", "EXAMPLES"):
             self.assertIn(f".SH {heading}", page)
 
-    def test_manual_of_bench(self):
-        bench = Path(CLI).with_name("detect-bench")
-        if not bench.exists():
-            self.skipTest("detect-bench is not built")
-        page = (PACKAGING / "man" / "detect-bench.1").read_text().replace("\\-", "-")
-        self.assertEqual(options(page), options(output(str(bench), "--help")))
+    def test_manuals_of_the_other_programs(self):
+        for name in ("detect-bench", "detect-server"):
+            program = Path(CLI).with_name(name)
+            page = (PACKAGING / "man" / f"{name}.1").read_text().replace("\\-", "-")
+            with self.subTest(name):
+                if not program.exists():  # the server needs a library that may be absent
+                    self.skipTest(f"{name} is not built")
+                self.assertEqual(options(page), options(output(str(program), "--help")))
 
     def test_completions(self):
         for name in ("detect.bash", "_detect"):

@@ -34,7 +34,7 @@ def build(folder, date):
     environment = {**os.environ, "CCACHE_DISABLE": "1", "SOURCE_DATE_EPOCH": str(date)}
     flags = [f"-DCMAKE_{language}_FLAGS_RELEASE={OPTIMIZE} -g" for language in ("C", "CXX")]
     run("cmake", "-S", folder, "-B", folder / "build", "-G", "Ninja", "-DDET_BUILD_TESTS=OFF", "-DDET_REVISION=test",
-        "-DDET_CUDA=OFF", "--no-warn-unused-cli", *flags, env=environment)
+        "-DDET_CUDA=OFF", *flags, env=environment)
     run("cmake", "--build", folder / "build", env=environment)
     if shutil.which("dpkg-shlibdeps"):
         run("cpack", "-G", "DEB", cwd=folder / "build", env=environment)

@@ -1,6 +1,8 @@
 """The benchmark's arithmetic, tables and decoding; nothing is timed, and no peer is needed."""
 
+import importlib.util
 import json
+import sys
 import tempfile
 import unittest
 from contextlib import redirect_stderr, redirect_stdout
@@ -8,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List
+from unittest import mock
 
 import numpy as np
 import support  # noqa: F401  puts libdetect on the path
@@ -200,6 +203,139 @@ class Decoding(unittest.TestCase):
             self.assertEqual((boxes.shape, scores.shape), ((0, 4), (0,)))
 
 
+class Tensors:
+    """As much of torch and tensorrt as the TensorRT peer asks for; what happens is written down."""
+
+    def __init__(self, parses: bool = True) -> None:
+        self.log: List[str] = []
+        self.memory: Dict[int, Any] = {}
+        self.flags: List[str] = []
+        log, memory, flags = self.log, self.memory, self.flags
+
+        class Tensor:
+            def __init__(self, values: Any) -> None:
+                self.values = values
+                memory[id(self)] = self
+
+            def copy_(self, other: Any) -> None:
+                log.append("upload")
+                self.values[:] = other
+
+            def data_ptr(self) -> int:
+                return id(self)
+
+            def cpu(self) -> "Tensor":
+                log.append("download")
+                return self
+
+            def numpy(self) -> Any:
+                return self.values
+
+        class Context:
+            def __init__(self) -> None:
+                self.places: Dict[str, int] = {}
+
+            def set_tensor_address(self, name: str, place: int) -> None:
+                self.places[name] = place
+
+            def execute_async_v3(self, _: int) -> bool:
+                log.append("run")
+                for factor, name in enumerate(("out0", "out1"), 2):
+                    memory[self.places[name]].values[:] = factor * memory[self.places["images"]].values.mean()
+                return True
+
+        stream = SimpleNamespace(cuda_stream=7, synchronize=lambda: log.append("wait"))
+        self.torch = SimpleNamespace(
+            float32=np.float32,
+            from_numpy=lambda x: x,
+            empty=lambda shape, dtype, device: Tensor(np.zeros(shape, dtype)),
+            cuda=SimpleNamespace(is_available=lambda: True, Stream=lambda: stream, synchronize=lambda: log.append("wait")),
+        )
+        shapes = {"images": (1, 3, 4, 4), "out0": (1, 2, 2, 2), "out1": (1, 5, 1, 1)}
+        outputs = ["out0", "out1"]
+        net = SimpleNamespace(
+            num_outputs=2,
+            get_input=lambda _: SimpleNamespace(name="images"),
+            get_output=lambda i: SimpleNamespace(name=outputs[i]),
+        )
+        engine = SimpleNamespace(create_execution_context=Context, get_tensor_shape=shapes.__getitem__)
+        self.tensorrt = SimpleNamespace(
+            Logger=type("Logger", (), {"ERROR": 0, "__init__": lambda self, level: None}),
+            BuilderFlag=SimpleNamespace(TF32="tf32", FP16="fp16"),
+            Builder=lambda logger: SimpleNamespace(
+                create_network=lambda flags: net,
+                create_builder_config=lambda: SimpleNamespace(
+                    set_flag=lambda flag: flags.append(f"+{flag}"), clear_flag=lambda flag: flags.append(f"-{flag}")
+                ),
+                build_serialized_network=lambda network, config: b"plan",
+            ),
+            OnnxParser=lambda network, logger: SimpleNamespace(
+                parse_from_file=lambda path: parses, get_error=lambda i: "no such operator"
+            ),
+            Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine),
+        )
+
+    def modules(self) -> Any:
+        return mock.patch.dict(sys.modules, {"torch": self.torch, "tensorrt": self.tensorrt})
+
+
+class Peers(unittest.TestCase):
+    def test_what_counts_to_which_part(self) -> None:
+        order: List[str] = []
+        network = bench_peers.Network(
+            run=lambda x: order.append("run") or x,  # type: ignore[func-returns-value]
+            upload=lambda x: order.append("upload") or x,  # type: ignore[func-returns-value]
+            download=lambda maps: order.append("download") or [],  # type: ignore[func-returns-value]
+        )
+        info = SimpleNamespace(input_size=(64, 64), resize="stretch", pad_value=0, mean=0, scale=1)
+        with mock.patch.object(bench_peers, "prepare", lambda *_: (order.append("prepare"), None)), mock.patch.object(
+            bench_peers, "finish", lambda *_: order.append("finish")
+        ):
+            _, times = bench_peers.Theirs(info, network).detect(np.zeros((4, 4, 3), np.uint8))
+        self.assertEqual(order, ["prepare", "upload", "run", "download", "finish"])
+        self.assertAlmostEqual(times.total, times.before + times.network + times.after, places=6)
+
+    def test_tensorrt_waits_for_its_results(self) -> None:
+        for half in (False, True):
+            fake = Tensors()
+            with fake.modules():
+                network = bench_peers.tensorrt(Path("net"), 1, half=half)
+            self.assertEqual(fake.flags, ["-tf32"] + ["+fp16"] * half)
+            maps = network.run(network.upload(np.full((1, 3, 4, 4), 3, np.float32)))
+            self.assertEqual(fake.log, ["upload", "wait", "run", "wait"])
+            heads = network.download(maps)
+            self.assertEqual([head.shape for head in heads], [(2, 2, 2), (5, 1, 1)])
+            self.assertEqual([head.max() for head in heads], [6, 9])
+        fake = Tensors(parses=False)
+        with fake.modules(), self.assertRaisesRegex(RuntimeError, "no such operator"):
+            bench_peers.tensorrt(Path("net"), 1)
+
+    @unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
+    def test_pytorch(self) -> None:
+        import torch
+
+        with tempfile.TemporaryDirectory() as folder:
+            layer = torch.nn.Conv2d(3, 2, 3, padding=1).eval()
+            torch.jit.trace(layer, torch.zeros(1, 3, 8, 8)).save(f"{folder}/net.torchscript")
+            network = bench_peers.pytorch(Path(folder, "net"), 1)
+            x = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
+            with torch.no_grad():
+                expected = layer(torch.from_numpy(x))[0].numpy()
+        maps = network.run(network.upload(x))
+        heads = network.download(maps if isinstance(maps, (tuple, list)) else [maps])
+        np.testing.assert_allclose(heads[0], expected, rtol=1e-4, atol=1e-5)
+
+    def test_default_is_what_is_installed(self) -> None:
+        there = {"ncnn", "torch"}
+        with mock.patch.object(importlib.util, "find_spec", lambda name: name in there or None):
+            self.assertEqual(bench_peers.default_peers("cpu"), ["ncnn", "pytorch"])
+            self.assertEqual(bench_peers.default_peers("cuda"), ["pytorch-cuda"])
+            there.add("tensorrt")
+            self.assertEqual(bench_peers.default_peers("cuda"), ["pytorch-cuda", "tensorrt"])
+        for peers in bench_peers.DEFAULT_PEERS.values():
+            self.assertLessEqual(set(peers), set(bench_peers.PEERS))
+
+
 class Command(unittest.TestCase):
     def test_pictures(self) -> None:
         first, second = bench_boxes.pictures(2)
@@ -228,7 +364,8 @@ class Command(unittest.TestCase):
     def test_arguments(self) -> None:
         given = bench_peers._parser().parse_args(["--models", "m", "--peers", "openvino,ncnn", "--threads", "1,2"])
         self.assertEqual((given.peers, given.threads), (["openvino", "ncnn"], [1, 2]))
-        for wrong in (["--peers", "tensorflow"], ["--threads", "one"], []):
+        self.assertIsNone(bench_peers._parser().parse_args(["--models", "m"]).peers)
+        for wrong in (["--peers", "tensorflow"], ["--threads", "one"], ["--device", "tpu"], []):
             with self.assertRaises(SystemExit), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 bench_peers._parser().parse_args((["--models", "m"] if wrong else []) + wrong)
 

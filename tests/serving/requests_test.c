@@ -165,6 +165,56 @@ static void test_destroy_under_a_waiter(void) {
     CHECK(r.n == 1 && (r.statuses[0] == DET_ERROR_CANCELLED || r.statuses[0] == DET_OK));
 }
 
+typedef struct waiter {
+    pthread_t thread;
+    det_pool *pool;
+    uint64_t ticket, pixels;
+    det_object objects[SIM_OBJECTS];
+    det_status status;
+} waiter;
+
+static void *wait_for_it(void *argument) {
+    waiter *w = argument;
+    w->status = det_pool_wait(w->pool, w->ticket, LONG, NULL);
+    return NULL;
+}
+
+static int n_callers(det_pool *pool) {
+    pthread_mutex_lock(&pool->mutex);
+    int n = pool->n_callers;
+    pthread_mutex_unlock(&pool->mutex);
+    return n;
+}
+
+/* All of them have their answers and have left before the pool is gone. */
+static void test_destroy_under_many_waiters(void) {
+    enum { WAITERS = 24 };
+    static waiter waiters[WAITERS];
+    for (int round = 0; round < 30; round++) {
+        pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+        sim device = {.gate = &gate};
+        det_pool_setup setup = sim_setup(WAITERS);
+        pthread_mutex_lock(&gate);
+        det_pool *pool = sim_pool(&setup, &device, 1, 4);
+        for (int i = 0; i < WAITERS; i++) {
+            det_image image = sim_picture(&waiters[i].pixels, (uint64_t)i);
+            det_request request = sim_request(waiters[i].objects);
+            waiters[i].pool = pool;
+            waiters[i].ticket = sim_submit(pool, &image, &request);
+            REQUIRE(pthread_create(&waiters[i].thread, NULL, wait_for_it, &waiters[i]) == 0, "thread %d", i);
+        }
+        while (n_callers(pool) < WAITERS)
+            sim_sleep(100);
+        pthread_mutex_unlock(&gate);
+        det_pool_destroy(pool);
+        for (int i = 0; i < WAITERS; i++) {
+            pthread_join(waiters[i].thread, NULL);
+            CHECK_MSG(waiters[i].status == DET_OK || waiters[i].status == DET_ERROR_CANCELLED, "%s",
+                      det_status_name(waiters[i].status));
+        }
+    }
+}
+
 /* -------------------------------------------------------------------------------------------------------- refusals */
 
 static void test_arguments(void) {
@@ -579,6 +629,7 @@ int main(void) {
     test_chain();
     test_wait();
     test_destroy_under_a_waiter();
+    test_destroy_under_many_waiters();
     test_arguments();
     test_full();
     test_many_thresholds();

@@ -300,7 +300,7 @@ class Pipeline(unittest.TestCase):
                        "--threads", "2", "--device", "cpu", "--samples"]
             argv = sys.argv
             try:
-                for extra in (["4"], ["8", "--resume"]):
+                for extra in (["8", "--until", "4"], ["8", "--resume"]):
                     sys.argv = command + extra
                     train.main()
             finally:
@@ -334,7 +334,8 @@ class Pipeline(unittest.TestCase):
         self.assertAlmostEqual(train.rate_at(10000, 10000, 1.0), train.LAST_RATE)
         self.assertAlmostEqual(train.rate_at(400, 4000, 1.0), 1.0)       # a short run warms up for a tenth of it
         self.assertEqual(train.shares("crop:0.6,nobody"), [("crop", 0.6), ("nobody", 1.0)])
-        self.assertRaises(SystemExit, train.shares, "crowds:1")
+        self.assertRaises(ValueError, scenes.Scenes, [], {}, None, [("crowds", 1.0)])
+        self.assertEqual(train.shares(""), [])
         side_at = train.stages("64:0.5,96:0.5", 1000, 10)
         self.assertEqual([side_at(n) for n in (0, 499, 500, 999, 1200)], [64, 64, 96, 96, 96])
 

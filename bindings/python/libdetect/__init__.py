@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         version,
     )
     from ._library import ClosedError, DeadlineError, QueueFullError
-    from .pool import Answer, Pool, PoolContextStats, PoolDevice, PoolStats, Request
     from .drawing import draw
+    from .pool import Answer, Pool, PoolContextStats, PoolDevice, PoolStats, Request
 
 __version__ = "0.1.0"
 __all__ = [
@@ -64,23 +64,20 @@ __all__ = [
     "QueueFullError",
     "Request",
     "build_info",
+    "default_model",
     "draw",
     "set_log",
-    "default_model",
     "version",
 ]
 #: Names that are not _native's.
 _ELSEWHERE = {
     **dict.fromkeys(("Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"), "pool"),
     **dict.fromkeys(("ClosedError", "DeadlineError", "QueueFullError"), "_library"),
+    "draw": "drawing",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "draw":
-        from . import drawing
-
-        return drawing.draw
     if name in __all__:
         import importlib
 

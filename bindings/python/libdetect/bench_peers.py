@@ -1,4 +1,4 @@
-"""Times libdetect beside ncnn, ONNX Runtime and OpenVINO on this machine's CPU: python3 -m libdetect.bench_peers
+"""Times libdetect beside ncnn, ONNX Runtime, OpenVINO, PyTorch and TensorRT: python3 -m libdetect.bench_peers
 
 The same networks with the same weights, the same pictures, the same threads, in one process and in turn: libdetect,
 peer, peer, libdetect, peer, peer, ... Before the clock starts, every peer must find libdetect's boxes. What is measured
@@ -8,6 +8,7 @@ and how to read it: docs/performance.md. The model files are those of scripts/ex
 import argparse
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -52,10 +53,10 @@ class Peer:
 class Ours(Peer):
     """libdetect."""
 
-    def __init__(self, model: Any, threads: int) -> None:
+    def __init__(self, model: Any, threads: int, device: str = "cpu", precision: str = "fp32") -> None:
         from . import Context
 
-        self.context = Context(model, device="cpu", precision="fp32", n_threads=threads)
+        self.context = Context(model, device=device, precision=precision, n_threads=threads)
 
     def detect(self, picture: Array) -> Tuple[Found, Times]:
         start = time.perf_counter()
@@ -67,20 +68,34 @@ class Ours(Peer):
         return Found(boxes, found["score"], found["class_id"]), times
 
 
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in another library. On a GPU, `run` returns when its maps are there, not when it is enqueued."""
+
+    run: Callable[[Any], Any]  #: normalised tensor, 1 x 3 x h x w, to raw maps
+    upload: Callable[[Array], Any] = _as_it_is  #: to where `run` wants it
+    download: Callable[[Any], Sequence[Array]] = _as_it_is  #: to numpy, each c x h x w
+
+
 class Theirs(Peer):
     """Another library, between OpenCV's pre-processing and NMS."""
 
-    def __init__(self, info: Any, heads: Callable[[Array], Sequence[Array]]) -> None:
-        self.info, self.heads = info, heads
+    def __init__(self, info: Any, network: Network) -> None:
+        self.info, self.network = info, network
 
     def detect(self, picture: Array) -> Tuple[Found, Times]:
         info, clock = self.info, time.perf_counter
         start = clock()
         x, back = prepare(picture, info.input_size, info.resize, info.pad_value, info.mean, info.scale)
+        x = self.network.upload(x)
         ready = clock()
-        heads = self.heads(x)
+        maps = self.network.run(x)
         done = clock()
-        found = finish(heads, info, picture.shape, back)
+        found = finish(self.network.download(maps), info, picture.shape, back)
         end = clock()
         return found, Times((ready - start) * 1e3, (done - ready) * 1e3, (end - done) * 1e3, (end - start) * 1e3)
 
@@ -89,8 +104,8 @@ def _without_batch(head: Array) -> Array:
     return head[0] if head.ndim == 4 or (head.ndim == 3 and head.shape[0] == 1) else head
 
 
-def onnxruntime(stem: Path, threads: int, spinning: bool = True) -> Callable[[Array], Sequence[Array]]:
-    """ONNX Runtime's CPU provider: all optimisations, one operator at a time."""
+def onnxruntime(stem: Path, threads: int, spinning: bool = True, provider: str = "CPU") -> Network:
+    """ONNX Runtime: all optimisations, one operator at a time."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -101,12 +116,14 @@ def onnxruntime(stem: Path, threads: int, spinning: bool = True) -> Callable[[Ar
     options.log_severity_level = 3
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
+    if f"{provider}ExecutionProvider" not in ort.get_available_providers():
+        raise RuntimeError(f"this ONNX Runtime has no {provider} provider")
+    session = ort.InferenceSession(f"{stem}.onnx", options, providers=[f"{provider}ExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda x: [_without_batch(head) for head in session.run(None, {name: x})]
+    return Network(lambda x: [_without_batch(head) for head in session.run(None, {name: x})])
 
 
-def openvino(stem: Path, threads: int, precision: str = "f32") -> Callable[[Array], Sequence[Array]]:
+def openvino(stem: Path, threads: int, precision: str = "f32") -> Network:
     """OpenVINO's CPU plug-in, for latency, one stream. Left alone, it would take bf16 where the machine has AMX."""
     import openvino as ov
 
@@ -125,10 +142,10 @@ def openvino(stem: Path, threads: int, precision: str = "f32") -> Callable[[Arra
         found = request.infer({0: x}, share_inputs=True, share_outputs=True)
         return [_without_batch(found[port]) for port in ports]
 
-    return heads
+    return Network(heads)
 
 
-def ncnn(stem: Path, threads: int, half: bool = False) -> Callable[[Array], Sequence[Array]]:
+def ncnn(stem: Path, threads: int, half: bool = False) -> Network:
     """ncnn with packed layouts. half: its defaults, which allow float16 where the CPU has it."""
     import ncnn as library
 
@@ -155,19 +172,124 @@ def ncnn(stem: Path, threads: int, half: bool = False) -> Callable[[Array], Sequ
                 found.append(np.asarray(mat))  # shares the memory and keeps it alive
             return found
 
-    return heads
+    return Network(heads)
+
+
+def pytorch(stem: Path, threads: int, device: str = "cpu", half: bool = False) -> Network:
+    """PyTorch: the traced network, frozen and optimised for inference, channels last."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+    torch.backends.cudnn.benchmark = True
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("PyTorch finds no GPU")
+    dtype = torch.float16 if half else torch.float32
+    module = torch.jit.load(f"{stem}.torchscript", map_location=device).eval()
+    module = module.to(dtype=dtype, memory_format=torch.channels_last)
+    module = torch.jit.freeze(module)
+    if device == "cpu":
+        module = torch.jit.optimize_for_inference(module)
+
+    def upload(x: Array) -> Any:
+        return torch.from_numpy(x).to(device=device, dtype=dtype, memory_format=torch.channels_last)
+
+    def run(x: Any) -> Any:
+        with torch.inference_mode():
+            maps = module(x)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return maps
+
+    return Network(run, upload, lambda maps: [_without_batch(head.float().cpu().numpy()) for head in maps])
+
+
+def tensorrt(stem: Path, _: int, half: bool = False) -> Network:
+    """TensorRT: an engine built from the ONNX file, its tensors in PyTorch's memory."""
+    import tensorrt as trt
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError("PyTorch finds no GPU")
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(f"{stem}.onnx"):
+        raise RuntimeError(f"TensorRT: {parser.get_error(0)}")
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if half:
+        config.set_flag(trt.BuilderFlag.FP16)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise RuntimeError("TensorRT cannot build an engine of this network")
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    context, stream = engine.create_execution_context(), torch.cuda.Stream()
+    first, names = network.get_input(0).name, [network.get_output(i).name for i in range(network.num_outputs)]
+    tensors = {
+        name: torch.empty(tuple(engine.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
+        for name in [first, *names]
+    }
+    for name, tensor in tensors.items():
+        context.set_tensor_address(name, tensor.data_ptr())
+
+    def upload(x: Array) -> Any:
+        tensors[first].copy_(torch.from_numpy(x))
+        torch.cuda.synchronize()
+        return x
+
+    def run(_: Any) -> Any:
+        if not context.execute_async_v3(stream.cuda_stream):
+            raise RuntimeError("TensorRT cannot run the engine")
+        stream.synchronize()
+        return [tensors[name] for name in names]
+
+    return Network(run, upload, lambda maps: [_without_batch(head.cpu().numpy()) for head in maps])
 
 
 #: What --peers may name.
-PEERS: Dict[str, Callable[[Path, int], Callable[[Array], Sequence[Array]]]] = {
+PEERS: Dict[str, Callable[[Path, int], Network]] = {
     "ncnn": ncnn,
     "ncnn-half": lambda stem, threads: ncnn(stem, threads, half=True),
     "onnxruntime": onnxruntime,
     "onnxruntime-passive": lambda stem, threads: onnxruntime(stem, threads, spinning=False),
+    "onnxruntime-cuda": lambda stem, threads: onnxruntime(stem, threads, provider="CUDA"),
     "openvino": openvino,
     "openvino-bf16": lambda stem, threads: openvino(stem, threads, precision="bf16"),
+    "pytorch": pytorch,
+    "pytorch-cuda": lambda stem, threads: pytorch(stem, threads, device="cuda"),
+    "pytorch-cuda-half": lambda stem, threads: pytorch(stem, threads, device="cuda", half=True),
+    "tensorrt": tensorrt,
+    "tensorrt-half": lambda stem, threads: tensorrt(stem, threads, half=True),
 }
-PACKAGES = ("numpy", "opencv-python-headless", "opencv-python", "ncnn", "onnxruntime", "openvino")
+#: Those that are compared when nobody says, where they are installed; the name begins with the package's.
+DEFAULT_PEERS = {
+    "cpu": ("ncnn", "onnxruntime", "openvino", "pytorch"),
+    "cuda": ("onnxruntime-cuda", "pytorch-cuda", "tensorrt"),
+}
+MODULES = {"pytorch": "torch"}  # where a peer's module is not called what the peer is
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+    "ncnn",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "tensorrt",
+)
+
+
+def default_peers(device: str) -> List[str]:
+    """The peers of a device that are installed."""
+
+    def installed(peer: str) -> bool:
+        name = peer.split("-")[0]
+        return importlib.util.find_spec(MODULES.get(name, name)) is not None
+
+    return [peer for peer in DEFAULT_PEERS[device] if installed(peer)]
 
 
 # -------------------------------------------------------------------------------------------------------- measurement
@@ -227,7 +349,17 @@ def measure(peers: Dict[str, Peer], shots: Sequence[Array], plan: Plan) -> Dict[
     }
 
 
-def row(name: str, folder: Path, peers: Sequence[str], threads: int, plan: Plan) -> Dict[str, Any]:
+@dataclass(frozen=True)
+class Setting:
+    """What libdetect runs on; the peers' names say what they do."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+
+
+def row(
+    name: str, folder: Path, peers: Sequence[str], threads: int, plan: Plan, setting: Setting = Setting()
+) -> Dict[str, Any]:
     """One network at one thread count."""
     import cv2
 
@@ -237,15 +369,15 @@ def row(name: str, folder: Path, peers: Sequence[str], threads: int, plan: Plan)
     shots = pictures(N_PICTURES)
     with Model(folder / f"{name}.safetensors") as model:
         info = model.info
-        ours = Ours(model, threads)
+        ours = Ours(model, threads, setting.device, setting.precision)
         context = ours.context.info
         found: Dict[str, Peer] = {LIBDETECT: ours}
         absent: Dict[str, str] = {}
         for peer in peers:
             try:
                 found[peer] = Theirs(info, PEERS[peer](folder / name, threads))
-            except (RuntimeError, OSError) as error:
-                absent[peer] = str(error).splitlines()[0]
+            except (RuntimeError, OSError, ValueError, ImportError) as error:
+                absent[peer] = (str(error) or type(error).__name__).splitlines()[0]
         # At the network's own size, so that different ways of resizing do not matter here.
         sized = [cv2.resize(shot, info.input_size) for shot in shots[:2]]
         expected = [ours.detect(shot)[0] for shot in sized]
@@ -260,6 +392,8 @@ def row(name: str, folder: Path, peers: Sequence[str], threads: int, plan: Plan)
         return {
             "network": name,
             "threads": threads,
+            "device": context.device_name,
+            "precision": context.precision,
             "input": list(info.input_size),
             "macs": context.macs,
             "boxes": sum(e.scores.size for e in expected),
@@ -354,8 +488,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers",
         type=_names(list(PEERS)),
-        default=["ncnn", "onnxruntime", "openvino"],
-        help="names with commas between: " + ", ".join(PEERS),
+        help="names with commas between: "
+        + ", ".join(PEERS)
+        + "; default: of ncnn, onnxruntime, openvino and pytorch those installed, on a GPU of onnxruntime-cuda,"
+        " pytorch-cuda and tensorrt",
+    )
+    parser.add_argument("--device", choices=sorted(DEFAULT_PEERS), default="cpu", help="of libdetect; default: cpu")
+    parser.add_argument(
+        "--precision", choices=("fp32", "tf32", "fp16", "bf16"), default="fp32", help="of libdetect; default: fp32"
     )
     parser.add_argument("--threads", type=_threads, default=[1], help="thread counts with commas between; default: 1")
     parser.add_argument("--repeats", type=int, default=3, help="blocks of each peer, in turn; default: 3")
@@ -374,6 +514,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     missing = [name for name in given.only or [] if name not in there]
     if missing or not there:
         parser.error(f"{given.models} has no {missing[0] if missing else ''}.safetensors")
+    peers = default_peers(given.device) if given.peers is None else given.peers
+    if not peers:
+        parser.error(f"none of {', '.join(DEFAULT_PEERS[given.device])} is installed")
+    setting = Setting(given.device, given.precision)
     plan = Plan(given.repeats, given.seconds, given.least, settle=0.05)
     result: Dict[str, Any] = {"environment": environment(given.models), "plan": vars(plan).copy(), "rows": []}
     if result["environment"]["load"] > LOAD_LIMIT:
@@ -381,7 +525,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     status = 0
     for name in given.only or there:
         for threads in given.threads:
-            taken = row(name, given.models, given.peers, threads, plan)
+            taken = row(name, given.models, peers, threads, plan, setting)
             result["rows"].append(taken)
             print(bench_report.line(taken), flush=True)
             for peer, reason in taken["absent"].items():

@@ -1,4 +1,4 @@
-"""Arithmetic and tables of the benchmark: python3 -m libdetect.bench_report RESULTS.json [--into FILE]"""
+"""Arithmetic and tables of bench_peers: python3 -m libdetect.bench_report RESULTS.json [--into FILE]"""
 
 import argparse
 import json
@@ -156,6 +156,8 @@ def _environment(result: Dict[str, Any]) -> List[str]:
         + f"; {', '.join(cpu['flags'])}; Linux {found['kernel']}",
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
+    ways = sorted({(row["device"], row["precision"]) for row in result["rows"] if row.get("precision")})
+    lines += [f"- libdetect in {precision} on {device}" for device, precision in ways if precision != "fp32"]
     if export:
         made = ", ".join(f"{name} {version}" for name, version in export["versions"].items() if version)
         lines.append(f"- Models exported with {made}; seed {export['seed']}")

@@ -56,20 +56,19 @@ class _Drawings:
 
 def _open(given: Any) -> Tuple[Any, Any]:
     """The model and the context."""
-    from . import LOG_INFO, Context, Error, Model, set_log
+    from . import LOG_INFO, Context, Error, Model, default_model, set_log
 
-    path = getattr(given, "path", None) or given.model or os.environ.get("LIBDETECT_MODEL")
-    if not path:
-        raise _Failure(MODEL, "no model: give --model FILE or set LIBDETECT_MODEL")
+    try:
+        path = getattr(given, "path", None) or given.model or default_model()
+    except FileNotFoundError as error:
+        raise _Failure(MODEL, f"no model: {error}") from None
     if given.verbose:
         set_log(lambda level, message: _complain(f"{('error', 'warning', 'info', 'debug')[level]}: {message}"), LOG_INFO)
     try:
         model = Model(path)
-        device, index = given.device
         return model, Context(
             model,
-            device=device,
-            device_index=index,
+            device=given.device,
             precision=given.precision,
             input_size=given.size,
             max_batch=given.batch,

@@ -37,10 +37,9 @@ def _size(text: str) -> Any:
 
 
 def _device(text: str) -> Any:
-    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,9})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}': give auto, cpu, cuda or cuda:N")
-    return (match[1] or "cuda", int(match[2] or 0))
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,9}|cuda:GPU-.*", text):
+        raise argparse.ArgumentTypeError(f"'{text}': give auto, cpu, cuda, cuda:N or cuda:UUID")
+    return text
 
 
 def _bytes(text: str) -> int:
@@ -53,9 +52,11 @@ def _bytes(text: str) -> int:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and device")
-    group.add_argument("--model", metavar="FILE", help="model file; default: the environment's LIBDETECT_MODEL")
-    group.add_argument("--device", metavar="NAME", type=_device, default=("auto", 0),
-                       help="auto, cpu, cuda or cuda:N; auto takes a GPU that works, else the CPU  [auto]")
+    group.add_argument("--model", metavar="FILE", help="model file; default: the environment's LIBDETECT_MODEL,"
+                       " else the face detector that comes with libdetect")
+    group.add_argument("--device", metavar="NAME", type=_device, default="auto",
+                       help="auto, cpu, cuda, cuda:N or cuda:GPU-8a3f... (its UUID); auto takes a GPU that works,"
+                       " else the CPU  [auto]")
     group.add_argument("--precision", metavar="NAME", choices=_PRECISIONS, default="auto",
                        help="auto, fp32, tf32, fp16 or bf16; auto: fp16 on a GPU, fp32 on the CPU  [auto]")
     group.add_argument("--size", metavar="WxH", type=_size,

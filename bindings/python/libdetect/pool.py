@@ -27,6 +27,7 @@ import numpy as np
 from . import _library, _native
 from ._library import OBJECT_DTYPE, QueueFullError, check, lib, text
 from ._native import Model
+from .pictures import prepare_all
 
 __all__ = ["Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"]
 
@@ -224,6 +225,8 @@ class Pool(_native._Handle):
         self._keys = itertools.count(1)
         self._max_objects = model.info.max_objects
         self._capacity = self.stats.capacity
+        # Pictures in a GPU's memory are for pools whose contexts are all on GPUs; the library checks that it is one.
+        self._device = "cuda" if {context.device for context in self.contexts} == {"cuda"} else "cpu"
 
     def submit(
         self,
@@ -249,7 +252,7 @@ class Pool(_native._Handle):
 
         Raises QueueFullError when the pool is full, ClosedError after drain(), Error when no device is left.
         """
-        image, array = _native._prepare(picture, format)
+        ((image, array),), _ = prepare_all([picture], format, self._device)
         room = self._max_objects if max_objects is None else max_objects
         thresholds, _arrays = _native._thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
