@@ -90,7 +90,7 @@ template <typename T> __device__ __forceinline__ void smallest(float (&most)[lan
 
 /* A window's maximum is the maximum over its rows of their maxima: 13 + 5 + 9 + 13 reads of shared memory instead of
  * 25 + 81 + 169. A block makes TILE x TILE pixels of one vector of channels; x is read (28 / 16)^2 times, from L2. */
-template <typename T> __global__ void __launch_bounds__(TILE *TILE) spp(spp_job<T> job) {
+template <typename T> __global__ void __launch_bounds__(TILE *TILE) spp(const __grid_constant__ spp_job<T> job) {
     DET_SHARED(tile, uint4[WIDE][WIDE]);
     DET_SHARED(rows, uint4[N_WINDOWS][WIDE][TILE]);
     int c = (int)blockIdx.y * lanes_of<T>, n = (int)blockIdx.z, thread = (int)threadIdx.x;
