@@ -169,7 +169,7 @@ __device__ unsigned object_field(const det_kernel_candidate &c, const det_pictur
 
 struct task {
     int max_candidates, n_landmarks;
-    bool clip;
+    int clip, reserved; /* no byte of an argument is left to chance */
     det_kernel_list *lists;
     box *kept; /* [batch][max_candidates] */
 };
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(THREADS) nms(const task t, const det_block *bl
     det_picture p = block->pictures[picture];
     for (int i = (int)threadIdx.x; i < n * 16; i += THREADS)
         ((unsigned *)&objects[i / 16])[i % 16] =
-            object_field(list->items[kept[i / 16].index], p, t.clip, t.n_landmarks, i % 16);
+            object_field(list->items[kept[i / 16].index], p, t.clip != 0, t.n_landmarks, i % 16);
     if (threadIdx.x == 0) {
         block->counts[picture] = n;
         if (block->cuts)
@@ -206,6 +206,6 @@ cudaError_t det_launch_nms(const det_nms_args *args, const det_block *block, cud
     if (args->batch < 1 || args->max_candidates < 1 || args->max_candidates > 65536 || args->n_landmarks < 0 ||
         args->n_landmarks > 5 || !args->lists || !args->workspace || !block)
         return cudaErrorInvalidValue;
-    task t = {args->max_candidates, args->n_landmarks, args->clip != 0, args->lists, (box *)args->workspace};
+    task t = {args->max_candidates, args->n_landmarks, args->clip != 0, 0, args->lists, (box *)args->workspace};
     return DET_LAUNCH(nms, (unsigned)args->batch, THREADS, 0, stream, t, block);
 }

@@ -173,7 +173,7 @@ static void use_lt(conv_state *s, const det_conv_problem *library, bool whole, d
 static det_status try_cudnn(det_device *device, conv_state *s, const det_conv_problem *library, bool fallback) {
     det_cudnn_conv *conv = NULL;
     int n = 0;
-    DET_TRY(det_cudnn_conv_find(device->cudnn, library, fallback, 1, &conv, &n));
+    DET_TRY(det_cudnn_conv_find(device, library, fallback, 1, &conv, &n));
     if (n > 0)
         use_cudnn(s, library, library == &s->problem, conv);
     return DET_OK;
@@ -357,7 +357,7 @@ static det_status tune_among(det_device *device, conv_state *s, cudaEvent_t begi
         DET_TRY(keep_faster(device, s, &ms, &tried, begin, end));
     det_cudnn_conv *convs[MAX_TRIED];
     int n = 0;
-    DET_TRY(det_cudnn_conv_find(device->cudnn, &s->problem, false, MAX_TRIED, convs, &n));
+    DET_TRY(det_cudnn_conv_find(device, &s->problem, false, MAX_TRIED, convs, &n));
     det_status status = DET_OK;
     for (int i = 0; i < n; i++) {
         if (status != DET_OK) {

@@ -12,6 +12,16 @@
 typedef struct det_store det_store;
 typedef struct det_runner det_runner;
 
+/* What cuDNN has compiled for this context: engines that are compiled at run time take most of a second for every plan,
+ * unless plans of one form of graph share a kernel cache. */
+typedef struct det_kernel_caches {
+    int n;
+    struct {
+        int form;
+        cudnnBackendDescriptor_t cache;
+    } items[32];
+} det_kernel_caches;
+
 struct det_device {
     int index;
     int32_t precision; /* DET_FP32, ... */
@@ -21,6 +31,7 @@ struct det_device {
     char name[128];
     cudaStream_t stream; /* the context's own */
     cudnnHandle_t cudnn;
+    det_kernel_caches caches;
     cublasLtHandle_t lt;
     det_store *store;
     det_shared *shared;
@@ -115,8 +126,9 @@ typedef struct det_lt_conv det_lt_conv;
 
 /* The implementations that cuDNN's heuristics name, best first, at most `most`; *n may be 0. A fused problem that cuDNN
  * has nothing for is no error. fallback: also those of the last resort. */
-det_status det_cudnn_conv_find(cudnnHandle_t handle, const det_conv_problem *problem, bool fallback, int most,
+det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
                                det_cudnn_conv **convs, int *n);
+void det_kernel_caches_close(det_kernel_caches *caches);
 size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv);
 const char *det_cudnn_conv_impl(const det_cudnn_conv *conv);
 /* Fixes the addresses; runs take no others. */

@@ -2,7 +2,12 @@
  * whose values between operations are virtual (they never reach memory) and in float.
  *
  * cuDNN's heuristics answer with engine configurations, the most promising first; one that can be finalised into a plan
- * can be run. A plan's addresses are fixed once (bind), so that a run creates nothing. */
+ * can be run. A plan's addresses are fixed once (bind), so that a run creates nothing.
+ *
+ * Seen in cuDNN 9.19: a SiLU, or an addition behind an activation, is done by an engine that is compiled at run time, 0.65
+ * s for each plan, unless its graph is declared to be of any shape and shares a kernel cache with those of its form; then
+ * only the first costs that. Engines that are not compiled at run time copy a tensor that is a view into their workspace
+ * first; among the last resorts there is one that is, and takes views as they are. */
 #include "cuda.h"
 
 #include <stdio.h>
@@ -14,6 +19,7 @@ static const size_t MAX_WORKSPACE_BYTES = (size_t)256 << 20;
 
 /* All descriptors of one operation graph; the plans made of it keep it alive. */
 typedef struct graph {
+    cudnnBackendDescriptor_t cache; /* of the device, for its form; or NULL */
     int n_users, n_descriptors, n_operations;
     int64_t next_uid;
     cudnnBackendDescriptor_t descriptors[MAX_DESCRIPTORS];
@@ -25,6 +31,7 @@ struct det_cudnn_conv {
     cudnnBackendDescriptor_t config, plan, pack;
     size_t workspace_bytes;
     bool has_bias, has_residual;
+    bool compiled; /* at run time */
     char impl[32];
 };
 
@@ -179,20 +186,70 @@ static det_status make_operations(graph *g, const det_conv_problem *p) {
     return DET_OK;
 }
 
-static det_status make_graph(graph *g, cudnnHandle_t handle, const det_conv_problem *p) {
+#if CUDNN_VERSION >= 90800
+enum { HAS_KERNEL_CACHES = 1 };
+#else
+enum { HAS_KERNEL_CACHES = 0 };
+#define CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR                (cudnnBackendDescriptorType_t)0
+#define CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH              (cudnnBackendAttributeName_t)0
+#define CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED   (cudnnBackendAttributeName_t)0
+#define CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE               (cudnnBackendAttributeName_t)0
+#endif
+
+/* Whether cuDNN can do it only by an engine that is compiled at run time. */
+static bool is_compiled(const det_conv_problem *p) {
+    bool plain = p->unit == DET_UNIT_NONE || p->unit == DET_UNIT_RELU;
+    return !plain || p->has_residual || p->post_unit != DET_UNIT_NONE;
+}
+
+/* The kernel cache for graphs of this form, made with the first of them; NULL where this cuDNN has none. */
+static cudnnBackendDescriptor_t cache_for(det_kernel_caches *caches, const det_conv_problem *p, const graph *g) {
+    int form = ((((int)p->type * 2 + p->has_bias) * 4 + (int)p->unit) * 2 + p->has_residual) * 4 + (int)p->post_unit;
+    for (int i = 0; i < caches->n; i++) {
+        if (caches->items[i].form == form)
+            return caches->items[i].cache;
+    }
+    cudnnBackendDescriptor_t cache = NULL;
+    if (caches->n == (int)DET_COUNT(caches->items) ||
+        cudnnBackendCreateDescriptor(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, &cache) != CUDNN_STATUS_SUCCESS)
+        return NULL;
+    if (cudnnBackendSetAttribute(cache, CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                 &g->whole) != CUDNN_STATUS_SUCCESS ||
+        cudnnBackendFinalize(cache) != CUDNN_STATUS_SUCCESS) {
+        cudnnBackendDestroyDescriptor(cache);
+        return NULL;
+    }
+    caches->items[caches->n].form = form;
+    caches->items[caches->n++].cache = cache;
+    return cache;
+}
+
+void det_kernel_caches_close(det_kernel_caches *caches) {
+    while (caches->n > 0)
+        cudnnBackendDestroyDescriptor(caches->items[--caches->n].cache);
+}
+
+static det_status make_graph(graph *g, det_device *device, const det_conv_problem *p) {
+    const bool any_shape = HAS_KERNEL_CACHES && is_compiled(p);
     DET_TRY(make_operations(g, p));
     DET_TRY(create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->whole));
     DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations, g->operations));
-    DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle));
-    return finalize(g->whole);
+    DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &device->cudnn));
+    if (any_shape)
+        DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, CUDNN_TYPE_BOOLEAN, 1, &any_shape));
+    DET_TRY(finalize(g->whole));
+    if (any_shape)
+        g->cache = cache_for(&device->caches, p, g);
+    return DET_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------------- plans */
 
 /* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. Writes its
- * number. */
-static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number) {
+ * number, and whether it is compiled at run time. */
+static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number, bool *compiled) {
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    cudnnBackendBehaviorNote_t behaviour[CUDNN_BEHAVIOR_NOTE_TYPE_COUNT];
     cudnnBackendDescriptor_t engine;
     int64_t n = 0;
     bool good = cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) == CUDNN_STATUS_SUCCESS;
@@ -211,6 +268,12 @@ static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *
                notes[i] != CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13 &&
                (notes[i] != CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || p->tf32) &&
                (notes[i] != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
+    }
+    *compiled = false;
+    if (good && cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
+                                         CUDNN_BEHAVIOR_NOTE_TYPE_COUNT, &n, behaviour) == CUDNN_STATUS_SUCCESS) {
+        for (int64_t i = 0; i < n && i < CUDNN_BEHAVIOR_NOTE_TYPE_COUNT; i++)
+            *compiled = *compiled || behaviour[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
     }
     cudnnBackendDestroyDescriptor(engine);
     return good;
@@ -235,6 +298,9 @@ static bool finalize_plan(cudnnHandle_t handle, det_cudnn_conv *conv) {
             CUDNN_STATUS_SUCCESS ||
         cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                                  &conv->config) != CUDNN_STATUS_SUCCESS ||
+        (conv->graph->cache &&
+         cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                  &conv->graph->cache) != CUDNN_STATUS_SUCCESS) ||
         cudnnBackendFinalize(conv->plan) != CUDNN_STATUS_SUCCESS ||
         cudnnBackendGetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n,
                                  &workspace) != CUDNN_STATUS_SUCCESS)
@@ -257,7 +323,7 @@ static det_status make_plan(cudnnHandle_t handle, graph *g, const det_conv_probl
     conv->config = config;
     conv->has_bias = p->has_bias;
     conv->has_residual = p->has_residual;
-    if (!acceptable(config, p, &number) || !finalize_plan(handle, conv)) {
+    if (!acceptable(config, p, &number, &conv->compiled) || !finalize_plan(handle, conv)) {
         det_cudnn_conv_free(conv);
         return DET_OK;
     }
@@ -309,7 +375,38 @@ static det_status find_plans(cudnnHandle_t handle, graph *g, const det_conv_prob
     return status;
 }
 
-det_status det_cudnn_conv_find(cudnnHandle_t handle, const det_conv_problem *problem, bool fallback, int most,
+/* A view that the engine would copy: the last resorts have one that does not. */
+static det_status avoid_copies(cudnnHandle_t handle, graph *g, const det_conv_problem *p, det_cudnn_conv **conv) {
+    det_cudnn_conv *others[MAX_CONFIGS];
+    int n = 0, chosen = -1;
+    if ((p->x_stride == p->c_in && p->y_stride == p->c_out) || (*conv)->workspace_bytes == 0 || is_compiled(p))
+        return DET_OK;
+    det_status status = find_plans(handle, g, p, CUDNN_HEUR_MODE_FALLBACK, MAX_CONFIGS, others, &n);
+    for (int i = 0; i < n; i++) {
+        if (chosen < 0 && others[i]->compiled && others[i]->workspace_bytes == 0)
+            chosen = i;
+        else
+            det_cudnn_conv_free(others[i]);
+    }
+    if (chosen >= 0) {
+        det_cudnn_conv_free(*conv);
+        *conv = others[chosen];
+    }
+    return status;
+}
+
+static det_status find_conv(det_device *device, graph *g, const det_conv_problem *problem, bool fallback, int most,
+                            det_cudnn_conv **convs, int *n) {
+    DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_A, most, convs, n));
+    if (*n > 0)
+        return avoid_copies(device->cudnn, g, problem, &convs[0]);
+    DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_B, most, convs, n));
+    if (*n == 0 && fallback)
+        DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_FALLBACK, most, convs, n));
+    return DET_OK;
+}
+
+det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
                                det_cudnn_conv **convs, int *n) {
     graph *g = det_alloc_array(1, sizeof *g);
     *n = 0;
@@ -317,19 +414,16 @@ det_status det_cudnn_conv_find(cudnnHandle_t handle, const det_conv_problem *pro
         return DET_ERROR_OUT_OF_MEMORY;
     g->n_users = 1;
     g->next_uid = UID_VIRTUAL;
-    det_status status = make_graph(g, handle, problem);
-    bool refused = status == DET_ERROR_DEVICE; /* an operation or graph that this cuDNN does not know: not an error yet */
-    if (status == DET_OK)
-        status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_A, most, convs, n);
-    if (status == DET_OK && *n == 0)
-        status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_B, most, convs, n);
-    if (status == DET_OK && *n == 0 && fallback)
-        status = find_plans(handle, g, problem, CUDNN_HEUR_MODE_FALLBACK, most, convs, n);
-    leave_graph(g);
-    if (refused) {
+    det_status status = make_graph(g, device, problem);
+    if (status == DET_OK) {
+        status = find_conv(device, g, problem, fallback, most, convs, n);
+        while (status != DET_OK && *n > 0)
+            det_cudnn_conv_free(convs[--*n]);
+    } else if (status == DET_ERROR_DEVICE) { /* an operation or graph that this cuDNN does not know: not an error yet */
         det_log(DET_LOG_DEBUG, "cuDNN refuses a graph, something simpler will be tried: %s", det_last_error());
-        return DET_OK;
+        status = DET_OK;
     }
+    leave_graph(g);
     return status;
 }
 
