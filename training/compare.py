@@ -63,14 +63,14 @@ def rows(detectors, folder, pictures, least):
             tally.add(found, picture)
             n.append(picture.name)
             if not len(picture.boxes) and (found[1] >= threshold).any():
-                struck.append("%s %.2f" % (os.path.splitext(picture.name)[0], found[1].max()))
+                struck.append("%s %.2f" % (os.path.splitext(os.path.basename(picture.name))[0], found[1].max()))
     for key in sets:
         for name, (tally, struck, n) in sets[key].items():
             ap, right, false, gap = tally.figures()
             if tally.n_true:
                 print("| %s, %d faces | %s | %.3f | %d | %d | %.1f %% |" % (key, tally.n_true, name, ap, right, false, 100 * gap))
             else:
-                print("| %s, %d pictures | %s | | | %d in %d: %s | |" % (key, len(n), name, false, len(struck), ", ".join(struck)))
+                print("| %s, %d pictures | %s | | | in %d pictures%s | |" % (key, len(n), name, len(struck), ": " + ", ".join(struck) if struck else ""))
 
 
 def surroundings():
