@@ -43,10 +43,11 @@ static network *make_network(const char *name) {
     return net;
 }
 
+static const char *const names[] = {"yolov5-least", "yolov5-tiny", "yolov8-tiny", "yolo11-tiny", "damo-yolo-mobile-tiny",
+                                    "damo-yolo-residual-tiny", "damo-yolo-csp-tiny"};
+enum { N_NAMES = sizeof names / sizeof names[0] };
+
 static network *find_network(int index) {
-    static const char *const names[] = {"yolov5-least", "yolov5-tiny", "yolov8-tiny", "yolo11-tiny", "damo-yolo-mobile-tiny",
-                                        "damo-yolo-residual-tiny", "damo-yolo-csp-tiny"};
-    enum { N_NAMES = sizeof names / sizeof names[0] };
     static network *networks[N_NAMES];
     index %= N_NAMES;
     if (!networks[index])
@@ -126,3 +127,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     free(changed);
     return 0;
 }
+
+#ifdef DET_BUILD_FUZZERS
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* Before the clock of the first try runs. */
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc;
+    (void)argv;
+    for (int i = 0; i < N_NAMES; i++)
+        find_network(i);
+    return 0;
+}
+#endif
