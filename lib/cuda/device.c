@@ -210,6 +210,24 @@ void det_cuda_release(det_device *device, void *memory) {
     det_cuda_leave(previous);
 }
 
+static det_status allocate_pinned(det_device *device, size_t n_bytes, void **memory) {
+    int previous = det_cuda_enter(device);
+    cudaError_t error = cudaHostAlloc(memory, n_bytes, cudaHostAllocPortable);
+    det_cuda_leave(previous);
+    if (error == cudaSuccess)
+        return DET_OK;
+    *memory = NULL;
+    det_status status = det_cuda_fail(error, "cudaHostAlloc", __FILE__, __LINE__);
+    det_fail_prefix("%zu bytes of pinned memory", n_bytes);
+    return status;
+}
+
+static void release_pinned(det_device *device, void *memory) {
+    int previous = det_cuda_enter(device);
+    (void)cudaFreeHost(memory);
+    det_cuda_leave(previous);
+}
+
 /* ------------------------------------------------------------------------------------------------ for the tests */
 
 static det_status copy(det_device *device, void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind) {
@@ -304,4 +322,6 @@ const det_backend det_cuda = {
     .read = read_cuda,
     .write = write_cuda,
     .kernels = kernels,
+    .allocate_pinned = allocate_pinned,
+    .release_pinned = release_pinned,
 };

@@ -4,6 +4,8 @@
 #include "../api.h"
 #include "../context.h"
 
+#include <stddef.h>
+
 enum { MAX_DEVICES = 64, MAX_CONTEXTS = 64, DEFAULT_ATTEMPTS = 3, MAX_ATTEMPTS = 100, LEAST_CAPACITY = 64 };
 
 void det_pool_options_init(det_pool_options *options) {
@@ -200,7 +202,7 @@ det_status det_pool_create(const det_model *model, const det_pool_options *optio
     det_pool_options own;
     det_pool_options_init(&own);
     if (options)
-        DET_TRY(det_take_struct(&own, sizeof own, sizeof(size_t), options, "det_pool_options"));
+        DET_TRY(det_take_struct(&own, sizeof own, offsetof(det_pool_options, max_batch), options, "det_pool_options"));
     DET_TRY(check_options(&own));
     crew *c = det_alloc_array(1, sizeof *c);
     if (!c)

@@ -153,8 +153,8 @@ static void try_pool(det_model *model, const det_context_options *context) {
     det_pool_options_init(&options);
     options.devices = &device;
     options.n_devices = 1;
-    try_sizes("det_pool_options", create_and_destroy_pool, model, &options, sizeof options, sizeof(size_t),
-              pool_options_sizes);
+    try_sizes("det_pool_options", create_and_destroy_pool, model, &options, sizeof options,
+              offsetof(det_pool_options, max_batch), pool_options_sizes);
     det_pool *pool;
     OK(det_pool_create(model, &options, &pool));
     det_object object;
