@@ -214,7 +214,7 @@ class Scenarios(Case):
     def test_throughput_ends_with_memory(self):
         if os.environ.get("DETECT_SANITIZED"):
             self.skipTest("a sanitizer takes more address space than any limit")
-        room = 700 << 20
+        room = 2500 << 20  # the arena of 256 such pictures is twice that
         path = self.directory / "result.json"
         done = call(*QUICK, "--scenario", "throughput", "--size", "1024x1024", "--batches", "1,256", "--threads", "1",
                     "--quiet", "--json", path,
