@@ -137,7 +137,8 @@ class Arguments(Case):
                 (folder / "models" / "damofd-2.5g-kps.safetensors").write_text(name)
             elif (Path(os.environ["DET_MODELS_FOLDER"]) / "damofd-2.5g-kps.safetensors").exists():
                 continue
-            done = call(model="", tool=shutil.copy(BENCH, folder))
+            done = call(model="", tool=shutil.copy(BENCH, folder),
+                        env={"LD_LIBRARY_PATH": os.path.dirname(BENCH)})  # the library lies beside the program
             self.expect(done, NO_MODEL, f"{folder}/models" if name else "LIBDETECT_MODEL", lines=1)
 
     def test_inputs_that_cannot_be_used(self):
