@@ -225,58 +225,59 @@ static void write_stages(FILE *file, const json_t *runs) {
     }
 }
 
+static const struct {
+    chart base;
+    const char *scenario;
+    add_row *add;
+} charts[] = {
+    {{.id = "latency",
+      .title = "Latency of one picture at a time",
+      .x_title = "milliseconds",
+      .y_title = "requests, %",
+      .from_zero = true,
+      .areas = true,
+      .note = "Up to P99; the slowest percent is in the last step."},
+     "latency",
+     add_distribution},
+    {{.id = "throughput",
+      .title = "Throughput against batch",
+      .x_title = "batch, pictures",
+      .y_title = "pictures a second",
+      .log_x = true,
+      .ticks_at_points = true,
+      .from_zero = true},
+     "throughput",
+     add_batch},
+    {{.id = "load",
+      .title = "Latency against load: open loop",
+      .x_title = "requests offered a second",
+      .y_title = "milliseconds from the intended start",
+      .log_y = true},
+     "rate",
+     add_rate},
+    {{.id = "callers",
+      .title = "Latency against callers: closed loop",
+      .x_title = "callers",
+      .y_title = "milliseconds",
+      .log_x = true,
+      .log_y = true,
+      .ticks_at_points = true},
+     "concurrency",
+     add_callers},
+    {{.id = "pareto",
+      .title = "Ways to run: throughput against latency",
+      .x_title = "milliseconds of a batch, P50",
+      .y_title = "pictures a second",
+      .log_x = true,
+      .from_zero = true,
+      .note = "Marked with their batch: the front. No other way is as good in latency, throughput, memory and "
+              "input size "
+              "(or average precision) and better in one of them."},
+     "tune",
+     add_choice},
+};
+
 static void write_charts(FILE *file, const json_t *runs) {
-    static const struct {
-        chart base;
-        const char *scenario;
-        add_row *add;
-    } charts[] = {
-        {{.id = "latency",
-          .title = "Latency of one picture at a time",
-          .x_title = "milliseconds",
-          .y_title = "requests, %",
-          .from_zero = true,
-          .areas = true,
-          .note = "Up to P99; the slowest percent is in the last step."},
-         "latency",
-         add_distribution},
-        {{.id = "throughput",
-          .title = "Throughput against batch",
-          .x_title = "batch, pictures",
-          .y_title = "pictures a second",
-          .log_x = true,
-          .ticks_at_points = true,
-          .from_zero = true},
-         "throughput",
-         add_batch},
-        {{.id = "load",
-          .title = "Latency against load: open loop",
-          .x_title = "requests offered a second",
-          .y_title = "milliseconds from the intended start",
-          .log_y = true},
-         "rate",
-         add_rate},
-        {{.id = "callers",
-          .title = "Latency against callers: closed loop",
-          .x_title = "callers",
-          .y_title = "milliseconds",
-          .log_x = true,
-          .log_y = true,
-          .ticks_at_points = true},
-         "concurrency",
-         add_callers},
-        {{.id = "pareto",
-          .title = "Ways to run: throughput against latency",
-          .x_title = "milliseconds of a batch, P50",
-          .y_title = "pictures a second",
-          .log_x = true,
-          .from_zero = true,
-          .note = "Marked with their batch: the front. No other way is as good in latency, throughput, memory and "
-                  "input size "
-                  "(or average precision) and better in one of them."},
-         "tune",
-         add_choice},
-    };
     chart *c = malloc(sizeof *c);
     fputs("<div class=\"charts\">\n", file);
     for (size_t i = 0; c != NULL && i < sizeof charts / sizeof charts[0]; i++) {

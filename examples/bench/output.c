@@ -142,8 +142,7 @@ static void write_csv_list(FILE *file, const json_t *list) {
         write_csv_text(file, text);
 }
 
-void write_csv(FILE *file, const json_t *document) {
-    static const char *const paths[] = {"scenario",
+static const char *const csv_paths[] = {"scenario",
                                         "status",
                                         "message",
                                         "device",
@@ -192,37 +191,42 @@ void write_csv(FILE *file, const json_t *document) {
                                         "resources.cpu_cores",
                                         "resources.rss_max_bytes",
                                         "resources.gpu.power_mean_w"};
-    enum { N_PATHS = sizeof paths / sizeof paths[0] };
+enum { N_CSV_PATHS = sizeof csv_paths / sizeof csv_paths[0] };
+
+static void write_csv_row(FILE *file, const json_t *run, const json_t *row) {
+    static const char *const facts[] = {"environment.host", "environment.date", "model.sha256"};
+    const json_t *input = json_object_get(row, "input");
+    char name[160];
+    write_csv_text(file, run_name(run, name));
+    for (int k = 0; k < 3; k++) {
+        putc(',', file);
+        write_csv_text(file, document_text(run, facts[k]));
+    }
+    for (size_t k = 0; k < 2; k++) {
+        putc(',', file);
+        write_csv_value(file, json_array_get(input, k));
+    }
+    for (int k = 0; k < N_CSV_PATHS; k++) {
+        putc(',', file);
+        write_csv_value(file, document_at(row, csv_paths[k]));
+    }
+    putc(',', file);
+    write_csv_list(file, json_object_get(row, "invalid"));
+    putc(',', file);
+    write_csv_list(file, json_object_get(row, "notes"));
+    putc('\n', file);
+}
+
+void write_csv(FILE *file, const json_t *document) {
     fputs("machine,host,date,model_sha256,input_width,input_height", file);
-    for (int i = 0; i < N_PATHS; i++)
-        fprintf(file, ",%s", paths[i]);
+    for (int i = 0; i < N_CSV_PATHS; i++)
+        fprintf(file, ",%s", csv_paths[i]);
     fputs(",invalid,notes\n", file);
     const json_t *runs = json_object_get(document, "runs");
     for (size_t r = 0; r < json_array_size(runs); r++) {
         const json_t *run = json_array_get(runs, r), *rows = json_object_get(run, "rows");
-        for (size_t i = 0; i < json_array_size(rows); i++) {
-            const json_t *row = json_array_get(rows, i), *input = json_object_get(row, "input");
-            char name[160];
-            write_csv_text(file, run_name(run, name));
-            const char *const facts[] = {"environment.host", "environment.date", "model.sha256"};
-            for (int k = 0; k < 3; k++) {
-                putc(',', file);
-                write_csv_text(file, document_text(run, facts[k]));
-            }
-            for (size_t k = 0; k < 2; k++) {
-                putc(',', file);
-                write_csv_value(file, json_array_get(input, k));
-            }
-            for (int k = 0; k < N_PATHS; k++) {
-                putc(',', file);
-                write_csv_value(file, document_at(row, paths[k]));
-            }
-            putc(',', file);
-            write_csv_list(file, json_object_get(row, "invalid"));
-            putc(',', file);
-            write_csv_list(file, json_object_get(row, "notes"));
-            putc('\n', file);
-        }
+        for (size_t i = 0; i < json_array_size(rows); i++)
+            write_csv_row(file, run, json_array_get(rows, i));
     }
 }
 

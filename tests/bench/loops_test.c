@@ -41,7 +41,7 @@ static bool near(double value, double expected, double share) {
 static void check_closed(int n_workers, int n_callers, double service_s) {
     simulated s = simulate(service_s);
     target what = {&s, n_workers, serve};
-    closed_plan plan = {.n_callers = n_callers, .warm_up_s = 0.1, .measure_s = 20, .least = 100};
+    closed_plan plan = {.n_callers = n_callers, .warm_up_s = 0.1, .measure_s = 600 * service_s, .least = 100};
     request_log log;
     loop_closed(s.time, &what, &plan, &log);
     REQUIRE(!log.failed && !log.no_memory && log.n >= 100, "%zu requests", log.n);
