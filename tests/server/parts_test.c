@@ -90,6 +90,14 @@ static void test_bodies(void) {
     }
 }
 
+static void test_no_body(void) {
+    const uint8_t *data;
+    size_t n_bytes;
+    picture_claim claim;
+    CHECK(multipart_find(NULL, 0, "b", "image", &data, &n_bytes) == MULTIPART_MALFORMED);
+    CHECK(probe_picture(NULL, 0, &claim) == PROBE_UNKNOWN);
+}
+
 /* Cut anywhere, a body is malformed until its last delimiter is whole. */
 static void test_truncated(void) {
     static const char whole[] = "--b\r\nA: b\r\n\r\nnote\r\n--b\r\n" IMAGE_HEAD "pixels\r\n--b--";
@@ -196,6 +204,7 @@ static void test_body(void) {
 int main(void) {
     test_boundaries();
     test_bodies();
+    test_no_body();
     test_truncated();
     test_limits_of_parts();
     test_probe();
