@@ -55,8 +55,7 @@ static bool find_parameter(const char *header, size_t length, const char *name, 
 }
 
 bool multipart_boundary(const char *content_type, char boundary[MULTIPART_MAX_BOUNDARY + 1]) {
-    static const char allowed[] =
-        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ";
+    static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ";
     if (!find_parameter(content_type, strlen(content_type), "boundary", boundary, MULTIPART_MAX_BOUNDARY + 1))
         return false;
     size_t length = strlen(boundary);
