@@ -172,7 +172,8 @@ bool http_start(server *s) {
     struct sockaddr_storage address;
     if (!find_address(&s->given, &address))
         return false;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
+    /* poll, not epoll: libmicrohttpd uses the latter by edges, and under load now and then a thread sleeps over one. */
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
     if (address.ss_family == AF_INET6)
         flags |= MHD_USE_IPv6;
     unsigned n_threads = (unsigned)s->given.http_threads;
