@@ -9,7 +9,8 @@ static const struct {
     int32_t format;
     int32_t pixel_bytes; /* of the first plane */
 } format_rows[] = {
-    {"rgb24", DET_RGB8, 3}, {"bgr24", DET_BGR8, 3}, {"rgba", DET_RGBA8, 4}, {"gray", DET_GRAY8, 1}, {"nv12", DET_NV12, 1},
+    {"rgb24", DET_RGB8, 3}, {"bgr24", DET_BGR8, 3}, {"rgba", DET_RGBA8, 4},
+    {"gray", DET_GRAY8, 1}, {"nv12", DET_NV12, 1},
 };
 enum { N_FORMATS = sizeof format_rows / sizeof format_rows[0] };
 

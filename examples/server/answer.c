@@ -11,15 +11,14 @@ static bool add_keypoints(json_t *entry, const det_model_info *model, const det_
     json_t *list = json_array();
     bool ok = list != NULL;
     for (int32_t i = 0; i < model->n_landmarks && ok; i++)
-        ok = json_array_append_new(list, json_pack("[f, f]", (double)object->landmarks[i][0],
-                                                   (double)object->landmarks[i][1])) == 0;
+        ok = json_array_append_new(
+                 list, json_pack("[f, f]", (double)object->landmarks[i][0], (double)object->landmarks[i][1])) == 0;
     return json_object_set_new(entry, "keypoints", list) == 0 && ok;
 }
 
 static bool add_object(json_t *list, const det_model_info *model, const det_object *object, bool is_face) {
-    json_t *entry =
-        json_pack("{s: [f, f, f, f], s: f}", "bbox", (double)object->x1, (double)object->y1, (double)object->x2,
-                  (double)object->y2, "confidence", (double)object->score);
+    json_t *entry = json_pack("{s: [f, f, f, f], s: f}", "bbox", (double)object->x1, (double)object->y1,
+                              (double)object->x2, (double)object->y2, "confidence", (double)object->score);
     if (json_array_append_new(list, entry) != 0)
         return false;
     if (is_face)

@@ -31,7 +31,8 @@ typedef struct job {
     void *owner;
 
     outcome outcome;
-    char error[IMAGE_ERROR_SIZE]; /* about the picture's own bytes, fit to be sent back; "" where there is nothing to say */
+    char error
+        [IMAGE_ERROR_SIZE]; /* about the picture's own bytes, fit to be sent back; "" where there is nothing to say */
     int32_t width, height;
     det_object *objects; /* freed by job_free */
     int32_t n_objects;

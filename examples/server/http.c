@@ -43,7 +43,8 @@ static void check_head(request *asked, const char *method) {
     else if (asked->route == NULL)
         refuse(asked, MHD_HTTP_NOT_FOUND, "there is nothing here: see /docs");
     else if (asked->route->takes_picture ? !posts : !reads)
-        refuse(asked, MHD_HTTP_METHOD_NOT_ALLOWED, asked->route->takes_picture ? "POST a picture" : "only GET and HEAD");
+        refuse(asked, MHD_HTTP_METHOD_NOT_ALLOWED,
+               asked->route->takes_picture ? "POST a picture" : "only GET and HEAD");
 }
 
 static connection_record *client_of(struct MHD_Connection *connection) {
@@ -51,8 +52,8 @@ static connection_record *client_of(struct MHD_Connection *connection) {
     return info != NULL ? info->socket_context : NULL;
 }
 
-static enum MHD_Result begin_request(server *s, struct MHD_Connection *connection, const char *path,
-                                     const char *method, void **state) {
+static enum MHD_Result begin_request(server *s, struct MHD_Connection *connection, const char *path, const char *method,
+                                     void **state) {
     request *asked = calloc(1, sizeof *asked);
     connection_record *client = client_of(connection);
     if (asked == NULL || client == NULL) {
@@ -171,17 +172,18 @@ bool http_start(server *s) {
     struct sockaddr_storage address;
     if (!find_address(&s->given, &address))
         return false;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
+    /* poll, not epoll: libmicrohttpd uses the latter by edges, and under load now and then a thread sleeps over one. */
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
     if (address.ss_family == AF_INET6)
         flags |= MHD_USE_IPv6;
     unsigned n_threads = (unsigned)s->given.http_threads;
-    s->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, log_line, s, MHD_OPTION_SOCK_ADDR,
-        (struct sockaddr *)&address, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_NOTIFY_COMPLETED, completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, connected, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->given.max_connections,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(s->given.receive_ms / 1e3) + 1, MHD_OPTION_THREAD_POOL_SIZE, n_threads > 1 ? n_threads : 0,
-        MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, log_line, s,
+                                 MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_LISTENING_ADDRESS_REUSE,
+                                 1u, MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_NOTIFY_CONNECTION, connected,
+                                 s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->given.max_connections,
+                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->given.receive_ms / 1e3) + 1,
+                                 MHD_OPTION_THREAD_POOL_SIZE, n_threads > 1 ? n_threads : 0, MHD_OPTION_END);
     if (s->daemon == NULL)
         complain("cannot listen on %s, port %d: %s", s->given.address, (int)s->given.port, strerror(errno));
     return s->daemon != NULL;

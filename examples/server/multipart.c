@@ -55,8 +55,7 @@ static bool find_parameter(const char *header, size_t length, const char *name, 
 }
 
 bool multipart_boundary(const char *content_type, char boundary[MULTIPART_MAX_BOUNDARY + 1]) {
-    static const char allowed[] =
-        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ";
+    static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ";
     if (!find_parameter(content_type, strlen(content_type), "boundary", boundary, MULTIPART_MAX_BOUNDARY + 1))
         return false;
     size_t length = strlen(boundary);
@@ -102,6 +101,8 @@ static const uint8_t *find_headers_end(const uint8_t *at, const uint8_t *end) {
 
 multipart_result multipart_find(const uint8_t *body, size_t n_bytes, const char *boundary, const char *field,
                                 const uint8_t **data, size_t *n_data_bytes) {
+    if (n_bytes == 0) /* then `body` may be NULL */
+        return MULTIPART_MALFORMED;
     char delimiter[MULTIPART_MAX_BOUNDARY + 5];
     size_t length = (size_t)snprintf(delimiter, sizeof delimiter, "\r\n--%s", boundary);
     const uint8_t *end = body + n_bytes, *at;

@@ -20,7 +20,7 @@ typedef enum multipart_result {
 /* Copies the boundary that a Content-Type header names. False when it names none, or one that RFC 2046 forbids. */
 bool multipart_boundary(const char *content_type, char boundary[MULTIPART_MAX_BOUNDARY + 1]);
 
-/* Where the field's bytes are in `body`; written only when found. */
+/* Where the field's bytes are in `body`, which may be NULL when it has none; written only when found. */
 multipart_result multipart_find(const uint8_t *body, size_t n_bytes, const char *boundary, const char *field,
                                 const uint8_t **data, size_t *n_data_bytes);
 

@@ -97,8 +97,7 @@ static bool is_type(const char *header, const char *type) {
 
 /* Finds the picture in the body. Returns 0, or the code of a refusal with *why written. */
 static unsigned locate_picture(request *asked, const char **why) {
-    const char *type =
-        MHD_lookup_connection_value(asked->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
+    const char *type = MHD_lookup_connection_value(asked->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
     job *work = &asked->job;
     work->data = asked->body.data;
     work->n_bytes = asked->body.n_bytes;
@@ -106,7 +105,8 @@ static unsigned locate_picture(request *asked, const char **why) {
         char boundary[MULTIPART_MAX_BOUNDARY + 1];
         multipart_result found = MULTIPART_MALFORMED;
         if (multipart_boundary(type, boundary))
-            found = multipart_find(asked->body.data, asked->body.n_bytes, boundary, "image", &work->data, &work->n_bytes);
+            found =
+                multipart_find(asked->body.data, asked->body.n_bytes, boundary, "image", &work->data, &work->n_bytes);
         *why = found == MULTIPART_ABSENT     ? "there is no field 'image'"
                : found == MULTIPART_REPEATED ? "there is more than one field 'image'"
                                              : "the multipart body is damaged";
@@ -192,14 +192,9 @@ static enum MHD_Result answer_infer(request *asked) {
 }
 
 static const route routes[] = {
-    {"/", false, answer_index},
-    {"/docs", false, answer_docs},
-    {"/openapi.json", false, answer_openapi},
-    {"/healthz", false, answer_healthz},
-    {"/readyz", false, answer_readyz},
-    {"/metrics", false, answer_metrics},
-    {"/infer", true, answer_infer},
-    {"/predict", true, answer_infer},
+    {"/", false, answer_index},          {"/docs", false, answer_docs},     {"/openapi.json", false, answer_openapi},
+    {"/healthz", false, answer_healthz}, {"/readyz", false, answer_readyz}, {"/metrics", false, answer_metrics},
+    {"/infer", true, answer_infer},      {"/predict", true, answer_infer},
 };
 enum { N_ROUTES = sizeof routes / sizeof routes[0] };
 _Static_assert((int)N_ROUTES < (int)METRICS_MAX_PATHS, "the table of answers is too short");

@@ -44,11 +44,11 @@ struct request {
     int path; /* its row, or that of everything else */
     request_state state;
     double begin_ms;
-    size_t announced;     /* bytes of body, 0 when not said */
-    size_t swallowed;     /* of a body that nobody wants */
-    unsigned refusal;     /* a status code that is decided before the body is whole; else 0 */
-    const char *why;      /* of the refusal */
-    body body;            /* moves to the job when it is whole */
+    size_t announced; /* bytes of body, 0 when not said */
+    size_t swallowed; /* of a body that nobody wants */
+    unsigned refusal; /* a status code that is decided before the body is whole; else 0 */
+    const char *why;  /* of the refusal */
+    body body;        /* moves to the job when it is whole */
     job job;
     readiness known; /* of /readyz */
 };

@@ -20,7 +20,7 @@ typedef struct settings {
     int32_t devices[MAX_DEVICES], device_indices[MAX_DEVICES];
     int32_t n_devices;
     int32_t n_contexts; /* on each; 0: the library's choice */
-    int32_t delay_us; /* a picture waits this long for others to share its batch */
+    int32_t delay_us;   /* a picture waits this long for others to share its batch */
 
     int32_t max_connections;
     int32_t max_queue;       /* pictures that are decoded, wait or run */

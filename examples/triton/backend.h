@@ -8,9 +8,9 @@
 
 /* What config.pbtxt says, as far as it matters here. */
 typedef struct model_config {
-    char *model_path;   /* owned */
-    int32_t max_batch;  /* pictures in a run, at least 1 */
-    bool batched;       /* tensors begin with a batch dimension: max_batch_size is not 0 */
+    char *model_path;    /* owned */
+    int32_t max_batch;   /* pictures in a run, at least 1 */
+    bool batched;        /* tensors begin with a batch dimension: max_batch_size is not 0 */
     int32_t max_objects; /* 0: the model's own */
     int32_t n_threads, width, height, precision;
     det_thresholds thresholds;

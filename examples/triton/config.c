@@ -20,7 +20,8 @@ static TRITONSERVER_Error *read_integer(const json_t *config, const char *name, 
     char *end;
     long number = strtol(text, &end, 10);
     if (end == text || *end != '\0' || number < 0 || number > high)
-        return fail(TRITONSERVER_ERROR_INVALID_ARG, "parameter '%s': '%s' is no number from 0 to %ld", name, text, high);
+        return fail(TRITONSERVER_ERROR_INVALID_ARG, "parameter '%s': '%s' is no number from 0 to %ld", name, text,
+                    high);
     *value = (int32_t)number;
     return NULL;
 }
@@ -48,7 +49,8 @@ static TRITONSERVER_Error *read_precision(const json_t *config, int32_t *precisi
             return NULL;
         }
     }
-    return fail(TRITONSERVER_ERROR_INVALID_ARG, "parameter 'precision': '%s' is not auto, fp32, tf32, fp16 or bf16", text);
+    return fail(TRITONSERVER_ERROR_INVALID_ARG, "parameter 'precision': '%s' is not auto, fp32, tf32, fp16 or bf16",
+                text);
 }
 
 /* REPOSITORY/VERSION/NAME; the name is default_model_filename, or model.safetensors. */

@@ -52,8 +52,9 @@ static TRITONSERVER_Error *check_shape(const instance_state *state, work *w, TRI
     w->width = side[1];
     if (w->n_pictures < 1 || w->n_pictures > state->model->config.max_batch || w->height < 1 || w->height > MAX_SIDE ||
         w->width < 1 || w->width > MAX_SIDE || side[2] != 3)
-        return fail(TRITONSERVER_ERROR_INVALID_ARG, "IMAGE has shape %lld x %lld x %lld x %lld, which is no RGB picture",
-                    (long long)w->n_pictures, (long long)w->height, (long long)w->width, (long long)side[2]);
+        return fail(TRITONSERVER_ERROR_INVALID_ARG,
+                    "IMAGE has shape %lld x %lld x %lld x %lld, which is no RGB picture", (long long)w->n_pictures,
+                    (long long)w->height, (long long)w->width, (long long)side[2]);
     if (n_bytes != (uint64_t)(w->n_pictures * w->height * w->width * 3))
         return fail(TRITONSERVER_ERROR_INVALID_ARG, "IMAGE has %llu bytes, which is not its shape",
                     (unsigned long long)n_bytes);
@@ -188,10 +189,8 @@ typedef struct output_row {
 } output_row;
 
 static const output_row output_rows[] = {
-    {"BOXES", TRITONSERVER_TYPE_FP32, 4, true},
-    {"SCORES", TRITONSERVER_TYPE_FP32, 1, true},
-    {"CLASSES", TRITONSERVER_TYPE_INT32, 1, true},
-    {"LANDMARKS", TRITONSERVER_TYPE_FP32, 10, true},
+    {"BOXES", TRITONSERVER_TYPE_FP32, 4, true},    {"SCORES", TRITONSERVER_TYPE_FP32, 1, true},
+    {"CLASSES", TRITONSERVER_TYPE_INT32, 1, true}, {"LANDMARKS", TRITONSERVER_TYPE_FP32, 10, true},
     {"COUNTS", TRITONSERVER_TYPE_INT32, 1, false},
 };
 
@@ -279,8 +278,8 @@ static TRITONSERVER_Error *create_responses(work *all, TRITONBACKEND_Request **r
 TRITONSERVER_Error *execute(instance_state *state, TRITONBACKEND_Request **requests, uint32_t n_requests) {
     times t = {.begin = now_ns()};
     work *all = calloc(n_requests, sizeof *all);
-    TRITONSERVER_Error *error =
-        all != NULL ? create_responses(all, requests, n_requests) : fail(TRITONSERVER_ERROR_UNAVAILABLE, "out of memory");
+    TRITONSERVER_Error *error = all != NULL ? create_responses(all, requests, n_requests)
+                                            : fail(TRITONSERVER_ERROR_UNAVAILABLE, "out of memory");
     if (error != NULL) {
         free(all);
         return error;

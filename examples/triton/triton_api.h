@@ -39,8 +39,16 @@ typedef struct TRITONBACKEND_ModelInstanceResponseStatistics TRITONBACKEND_Model
 #define TRITONBACKEND_API_VERSION_MAJOR 1
 
 typedef enum { TRITONBACKEND_ARTIFACT_FILESYSTEM } TRITONBACKEND_ArtifactType;
-typedef enum { TRITONSERVER_TYPE_UINT8 = 2, TRITONSERVER_TYPE_INT32 = 8, TRITONSERVER_TYPE_FP32 = 11 } TRITONSERVER_DataType;
-typedef enum { TRITONSERVER_MEMORY_CPU, TRITONSERVER_MEMORY_CPU_PINNED, TRITONSERVER_MEMORY_GPU } TRITONSERVER_MemoryType;
+typedef enum {
+    TRITONSERVER_TYPE_UINT8 = 2,
+    TRITONSERVER_TYPE_INT32 = 8,
+    TRITONSERVER_TYPE_FP32 = 11
+} TRITONSERVER_DataType;
+typedef enum {
+    TRITONSERVER_MEMORY_CPU,
+    TRITONSERVER_MEMORY_CPU_PINNED,
+    TRITONSERVER_MEMORY_GPU
+} TRITONSERVER_MemoryType;
 typedef enum {
     TRITONSERVER_INSTANCEGROUPKIND_AUTO,
     TRITONSERVER_INSTANCEGROUPKIND_CPU,
@@ -97,8 +105,8 @@ TRITONSERVER_Error *TRITONBACKEND_ModelInstanceReportBatchStatistics(TRITONBACKE
 TRITONSERVER_Error *TRITONBACKEND_RequestInput(TRITONBACKEND_Request *request, const char *name,
                                                TRITONBACKEND_Input **input);
 TRITONSERVER_Error *TRITONBACKEND_InputProperties(TRITONBACKEND_Input *input, const char **name,
-                                                  TRITONSERVER_DataType *type, const int64_t **shape,
-                                                  uint32_t *n_dims, uint64_t *n_bytes, uint32_t *n_buffers);
+                                                  TRITONSERVER_DataType *type, const int64_t **shape, uint32_t *n_dims,
+                                                  uint64_t *n_bytes, uint32_t *n_buffers);
 /* The memory's type and device go in as wished and come out as they are. */
 TRITONSERVER_Error *TRITONBACKEND_InputBuffer(TRITONBACKEND_Input *input, const uint32_t index, const void **buffer,
                                               uint64_t *n_bytes, TRITONSERVER_MemoryType *memory, int64_t *device);

@@ -85,9 +85,18 @@ static void test_bodies(void) {
         multipart_result result = find(body_rows[i].body, strlen(body_rows[i].body), &data, &n_bytes, &copy);
         CHECK_MSG(result == body_rows[i].result, "row %zu: %d", i, (int)result);
         if (result == MULTIPART_FOUND && body_rows[i].data != NULL)
-            CHECK_MSG(n_bytes == strlen(body_rows[i].data) && memcmp(data, body_rows[i].data, n_bytes) == 0, "row %zu", i);
+            CHECK_MSG(n_bytes == strlen(body_rows[i].data) && memcmp(data, body_rows[i].data, n_bytes) == 0, "row %zu",
+                      i);
         free(copy);
     }
+}
+
+static void test_no_body(void) {
+    const uint8_t *data;
+    size_t n_bytes;
+    picture_claim claim;
+    CHECK(multipart_find(NULL, 0, "b", "image", &data, &n_bytes) == MULTIPART_MALFORMED);
+    CHECK(probe_picture(NULL, 0, &claim) == PROBE_UNKNOWN);
 }
 
 /* Cut anywhere, a body is malformed until its last delimiter is whole. */
@@ -127,7 +136,9 @@ static void test_limits_of_parts(void) {
 
 static void test_probe(void) {
     static const uint8_t png[] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\2\0\0\3\4\x8\2\0\0";
-    static const uint8_t jpeg[] = "\xff\xd8\xff\xe0\0\x04" "ab" "\xff\xff\xc4\0\x03x\xff\xc2\0\x11\x8\1\2\3\4";
+    static const uint8_t jpeg[] = "\xff\xd8\xff\xe0\0\x04"
+                                  "ab"
+                                  "\xff\xff\xc4\0\x03x\xff\xc2\0\x11\x8\1\2\3\4";
     picture_claim claim;
     for (size_t n = 0; n <= 29; n++) {
         probe_result expected = n < 8 ? PROBE_UNKNOWN : n < 29 ? PROBE_DAMAGED : PROBE_OK;
@@ -149,12 +160,12 @@ static void test_query(void) {
         const char *name, *value;
         bool right;
     } rows[] = {
-        {"score", "0", true},        {"score", "0.25", true},   {"score", "1e-3", true},   {"score", "1.0001", false},
-        {"score", "-0.1", false},    {"score", "nan", false},   {"score", "inf", false},   {"score", " 1", false},
-        {"score", "1 ", false},      {"score", "", false},      {"score", "1,0", false},   {"score", "0x1", false},
-        {"iou", "1", true},          {"iou", "2", false},       {"classes", "cat", true},  {"classes", "2,dog", true},
-        {"classes", "7", false},     {"classes", "", false},    {"classes", "cat,", false}, {"classes", "ca", false},
-        {"classes", "cats", false},  {"classes", "-1", false},  {"classes", "3", false},   {"Score", "1", false},
+        {"score", "0", true},       {"score", "0.25", true},  {"score", "1e-3", true},    {"score", "1.0001", false},
+        {"score", "-0.1", false},   {"score", "nan", false},  {"score", "inf", false},    {"score", " 1", false},
+        {"score", "1 ", false},     {"score", "", false},     {"score", "1,0", false},    {"score", "0x1", false},
+        {"iou", "1", true},         {"iou", "2", false},      {"classes", "cat", true},   {"classes", "2,dog", true},
+        {"classes", "7", false},    {"classes", "", false},   {"classes", "cat,", false}, {"classes", "ca", false},
+        {"classes", "cats", false}, {"classes", "-1", false}, {"classes", "3", false},    {"Score", "1", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         query asked;
@@ -196,6 +207,7 @@ static void test_body(void) {
 int main(void) {
     test_boundaries();
     test_bodies();
+    test_no_body();
     test_truncated();
     test_limits_of_parts();
     test_probe();

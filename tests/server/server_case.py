@@ -64,7 +64,9 @@ class Server:
 
     def __init__(self, *options, model=MODEL):
         command = [SERVER, "--port", "0", "--size", "64x64", "--threads", "1", *options]
-        environment = {**os.environ, "LIBDETECT_MODEL": model}
+        # A sanitizer keeps what was freed; here memory is looked at.
+        sanitizer = f"{os.environ.get('ASAN_OPTIONS', '')}:quarantine_size_mb=2"
+        environment = {**os.environ, "LIBDETECT_MODEL": model, "ASAN_OPTIONS": sanitizer}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         line = self.process.stdout.readline().decode()
         if not line.startswith("listening"):
@@ -146,6 +148,8 @@ class ServerCase(unittest.TestCase):
     def finish(self, server):
         for connection in server.sockets:
             connection.close()
+        if server.process.poll():
+            self.fail(f"the server has died: {server.process.communicate()[1].decode()}")
         if server.process.poll() is None:
             code, errors = server.stop()
             self.assertEqual(code, 0, errors)

@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -461,9 +463,9 @@ class Ends(ServerCase):
 
 
 class Usage(unittest.TestCase):
-    def call(self, *arguments):
+    def call(self, *arguments, model=MODEL):
         done = subprocess.run([SERVER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                              env={**os.environ, "LIBDETECT_MODEL": MODEL})
+                              env={**os.environ, "LIBDETECT_MODEL": model})
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def test_help(self):
@@ -482,6 +484,21 @@ class Usage(unittest.TestCase):
             code, _, errors = self.call(*arguments)
             self.assertEqual(code, 2, arguments)
             self.assertTrue(errors.endswith("see 'detect-server --help'\n"), errors)
+
+    def test_default_model(self):
+        """The program, moved to a folder of its own, finds the model beside it; without one it says so."""
+        with tempfile.TemporaryDirectory() as folder:
+            program = shutil.copy(SERVER, folder)
+            command = [program, "--port", "0", "--size", "64x64"]
+            environment = {**os.environ, "LIBDETECT_MODEL": "", "LD_LIBRARY_PATH": str(Path(SERVER).parent)}
+            models = Path(folder, "models")
+            models.mkdir()
+            shutil.copy(MODEL, models / "damofd-2.5g-kps.safetensors")
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.assertTrue(process.stdout.readline().startswith(b"listening"))
+            process.terminate()
+            process.communicate(timeout=120)
+            self.assertEqual(process.returncode, 0)
 
     def test_cannot_start(self):
         for arguments, words in ((["--model", "/nowhere"], "cannot be opened"), (["--address", "localhost"], "--address"),

@@ -118,7 +118,8 @@ static void check_results(const sample *s, det_context *context, bool batched) {
     uint32_t extra = batched ? 1 : 0;
     const float *boxes = data_of(s, "BOXES", 2 + extra, 16 * rows), *scores = data_of(s, "SCORES", 1 + extra, 4 * rows);
     const float *landmarks = data_of(s, "LANDMARKS", 2 + extra, 40 * rows);
-    const int32_t *classes = data_of(s, "CLASSES", 1 + extra, 4 * rows), *counts = data_of(s, "COUNTS", 1 + extra, 4 * n);
+    const int32_t *classes = data_of(s, "CLASSES", 1 + extra, 4 * rows),
+                  *counts = data_of(s, "COUNTS", 1 + extra, 4 * n);
     for (int64_t i = 0; i < s->n; i++) {
         det_object objects[MAX_OBJECTS];
         int32_t count;
@@ -126,7 +127,8 @@ static void check_results(const sample *s, det_context *context, bool batched) {
                            .strides = {3 * s->width},
                            .width = (int32_t)s->width,
                            .height = (int32_t)s->height};
-        det_output output = {.struct_size = sizeof output, .objects = objects, .counts = &count, .max_objects = MAX_OBJECTS};
+        det_output output = {
+            .struct_size = sizeof output, .objects = objects, .counts = &count, .max_objects = MAX_OBJECTS};
         REQUIRE(det_run(context, &image, 1, &output) == DET_OK, "%s", det_last_error());
         CHECK(counts[i] == count && count > 0);
         for (int64_t k = 0; k < MAX_OBJECTS; k++) {
@@ -144,8 +146,8 @@ static void check_results(const sample *s, det_context *context, bool batched) {
 static void check_answered(const sample *s, const char *error) {
     const TRITONBACKEND_Request *r = &s->request;
     CHECK(r->n_created == 1 && r->n_sent == 1 && r->n_released == 1 && r->n_deleted == 0);
-    CHECK_MSG(r->failed == (error != NULL) && (error == NULL || strstr(r->error, error) != NULL), "'%s' for '%s'", r->error,
-              error != NULL ? error : "success");
+    CHECK_MSG(r->failed == (error != NULL) && (error == NULL || strstr(r->error, error) != NULL), "'%s' for '%s'",
+              r->error, error != NULL ? error : "success");
 }
 
 /* ---------------------------------------------------------------------------------------------------------- the tests */
@@ -190,7 +192,10 @@ static void test_batch(void) {
     enum { N = 8 };
     static sample s[N];
     TRITONBACKEND_Request *requests[N];
-    const char *errors[N] = {[3] = "no RGB picture", [4] = "no such input", [5] = "no output", [6] = "cannot read it",
+    const char *errors[N] = {[3] = "no RGB picture",
+                             [4] = "no such input",
+                             [5] = "no output",
+                             [6] = "cannot read it",
                              [7] = "which is not its shape"};
     rig r;
     rig_open(&r, CONFIG(4, ""));

@@ -150,8 +150,8 @@ TRITONSERVER_Error *TRITONBACKEND_RequestInput(TRITONBACKEND_Request *request, c
 }
 
 TRITONSERVER_Error *TRITONBACKEND_InputProperties(TRITONBACKEND_Input *input, const char **name,
-                                                  TRITONSERVER_DataType *type, const int64_t **shape,
-                                                  uint32_t *n_dims, uint64_t *n_bytes, uint32_t *n_buffers) {
+                                                  TRITONSERVER_DataType *type, const int64_t **shape, uint32_t *n_dims,
+                                                  uint64_t *n_bytes, uint32_t *n_buffers) {
     *name = "IMAGE";
     *type = input->type;
     *shape = input->shape;
