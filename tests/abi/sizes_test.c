@@ -151,10 +151,10 @@ static void try_pool(det_model *model, const det_context_options *context) {
     const det_pool_device device = {.options = context, .n_contexts = 1};
     det_pool_options options;
     det_pool_options_init(&options);
-    options.devices = &device;
-    options.n_devices = 1;
     try_sizes("det_pool_options", create_and_destroy_pool, model, &options, sizeof options, sizeof(size_t),
               pool_options_sizes);
+    options.devices = &device;
+    options.n_devices = 1;
     det_pool *pool;
     OK(det_pool_create(model, &options, &pool));
     det_object object;
