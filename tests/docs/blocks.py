@@ -139,7 +139,10 @@ def try_command(words, folder, tools):
     """Runs what is ours and quick; of the rest, checks that files, modules and options exist."""
     program, *rest = words
     name = os.path.basename(program)
-    if name in tools and name != "python" and "--listen" not in rest:
+    if name in tools and name != "python" and rest[-1:] == ["-"]:  # frames from a pipe: its options at least
+        known = run([tools[name], "--help"], folder)
+        assert all(word in known for word in rest if word.startswith("--")), words
+    elif name in tools and name != "python":
         run([tools[name], *rest], folder)
     elif program.startswith(("scripts/", "tests/", "build/")):
         path = ROOT / program
@@ -159,4 +162,4 @@ def try_command(words, folder, tools):
     elif name == "pip":
         assert rest[0] == "install" and all((ROOT / path).exists() for path in rest[1:] if "/" in path), words
     else:
-        assert name in ("cc", "cd", "export", "apt-get", "sudo", "ctest", "ninja", "git", "curl", "docker"), f"what is {name}?"
+        assert name in ("cc", "cd", "export", "apt-get", "sudo", "ctest", "ninja", "git", "curl", "docker", "ffmpeg"), f"what is {name}?"
