@@ -5,3 +5,4 @@ set -eu
 cd "$(dirname "$0")/../.."
 abidw --exported-interfaces-only --drop-private-types --headers-dir include --no-corpus-path --no-comp-dir-path \
     --no-show-locs --type-id-style hash --out-file "$2" "$1"
+sed -i "s|path='[^']*lib/|path='lib/|" "$2" # wherever it was built

@@ -1,6 +1,7 @@
 """The code blocks of the documentation, and how each language is tried.
 
-A block whose info string says `(not run: why)` is left out. Programs find a model under every name that ends in
+A block whose info string says `(not run: why)` is left out. Lines of C that are no functions are run as the body of one, with
+pixels, width, height, model, image, objects, on_answer and my_data at hand. Programs find a model under every name that ends in
 .safetensors, and pictures under the names that the pages use.
 """
 
@@ -68,7 +69,14 @@ CXX_PROLOGUE = """#include <libdetect/detect.h>
 #include <string>
 #include <vector>
 """
-C_MAIN = """static int snippet(const unsigned char *pixels, int width, int height) {
+C_MAIN = """static det_model *model;
+static det_image image;
+static det_object objects[100];
+static void *my_data;
+static void on_answer(void *user, const det_answer *answer) {
+    (void)user, (void)answer;
+}
+static int snippet(const unsigned char *pixels, int width, int height) {
     (void)pixels, (void)width, (void)height;
 %s
     return 0;
@@ -77,7 +85,14 @@ int main(void) {
     static unsigned char picture[3 * 160 * 120];
     for (size_t i = 0; i < sizeof picture; i++)
         picture[i] = (unsigned char)(i * i >> 4);
-    return snippet(picture, 160, 120);
+    if (det_model_open(getenv("LIBDETECT_MODEL"), &model) != DET_OK)
+        return fprintf(stderr, "%%s\\n", det_last_error()), 1;
+    image = (det_image){.planes = {picture}, .strides = {480}, .width = 160, .height = 120, .format = DET_RGB8};
+    (void)objects, (void)my_data, (void)on_answer;
+    det_model *const opened = model;
+    int result = snippet(picture, 160, 120);
+    det_model_close(opened);
+    return result;
 }
 """
 
@@ -124,7 +139,10 @@ def try_command(words, folder, tools):
     """Runs what is ours and quick; of the rest, checks that files, modules and options exist."""
     program, *rest = words
     name = os.path.basename(program)
-    if name in tools and name != "python" and "--listen" not in rest:
+    if name in tools and name != "python" and rest[-1:] == ["-"]:  # frames from a pipe: its options at least
+        known = run([tools[name], "--help"], folder)
+        assert all(word in known for word in rest if word.startswith("--")), words
+    elif name in tools and name != "python":
         run([tools[name], *rest], folder)
     elif program.startswith(("scripts/", "tests/", "build/")):
         path = ROOT / program
@@ -144,4 +162,4 @@ def try_command(words, folder, tools):
     elif name == "pip":
         assert rest[0] == "install" and all((ROOT / path).exists() for path in rest[1:] if "/" in path), words
     else:
-        assert name in ("cc", "cd", "export", "apt-get", "sudo", "ctest", "ninja", "git", "curl", "docker"), f"what is {name}?"
+        assert name in ("cc", "cd", "export", "apt-get", "sudo", "ctest", "ninja", "git", "curl", "docker", "ffmpeg"), f"what is {name}?"

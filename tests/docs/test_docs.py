@@ -27,6 +27,7 @@ class Blocks(unittest.TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="test_docs."))
         self.addCleanup(shutil.rmtree, self.folder)
         os.environ["LIBDETECT_LIBRARY"] = str(BUILD / "libdetect.so")
+        os.environ["LIBDETECT_MODEL"] = str(MODEL)
         self.tools = {name: BUILD / name for name in ("detect", "minimal") if (BUILD / name).exists()}
         self.tools["python"] = Path(sys.executable)
 
