@@ -214,9 +214,11 @@ void memory_state(fake_cuda_state *state) {
     }
 }
 
-/* Where Linux puts stacks, heaps and mappings on 64-bit machines; numbers in arguments are rarely as high. */
+/* Where Linux puts stacks, heaps and mappings on 64-bit machines; numbers in arguments are rarely as high. But padding
+ * behind a small number may still hold half of an old pointer, and behind a bool nearly all of it. */
 bool looks_like_host_pointer(uintptr_t value) {
-    if (value >> 32 < 0x5500 || value >> 47 || find((void *)value))
+    bool number = (uint32_t)value < 1 << 20, boolean = (value & 0xff) <= 1;
+    if (value >> 32 < 0x5500 || value >> 47 || number || boolean || find((void *)value))
         return false;
     unsigned char resident;
     return mincore((void *)(value / PAGE * PAGE), PAGE, &resident) == 0;
