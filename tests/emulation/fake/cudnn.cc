@@ -29,9 +29,9 @@ struct Rule {
 };
 
 #define RULE(descriptor, name, type, least, most, required)                                                            \
-    {CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, least, most, required, true}
+    { CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, least, most, required, true }
 #define ANSWER(descriptor, name, type)                                                                                 \
-    {CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, 0, 64, false, false}
+    { CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, 0, 64, false, false }
 const Rule rules[] = {
     RULE(TENSOR, TENSOR_DATA_TYPE, DATA_TYPE, 1, 1, true),
     RULE(TENSOR, TENSOR_DIMENSIONS, INT64, 1, CUDNN_DIM_MAX, true),
@@ -350,7 +350,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudn
         return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no descriptor");
     const Rule *rule = rule_of(*d, name);
     if (d->finalized || !rule || !rule->settable)
-        return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d cannot be set%s", (int)name, d->finalized ? " any more" : "");
+        return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d cannot be set%s", (int)name,
+                      d->finalized ? " any more" : "");
     if (!type_fits(*rule, type))
         return refuse(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE, "attribute %d is not of type %d", (int)name, (int)type);
     if (count < rule->least || count > rule->most || (count && !array))
@@ -408,7 +409,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
         break;
     case CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE:
         if (d->engine->runtime_compiled)
-            give(std::vector<cudnnBackendBehaviorNote_t>{CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION}, wanted, &given, array);
+            give(std::vector<cudnnBackendBehaviorNote_t>{CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION}, wanted, &given,
+                 array);
         break;
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
         give(std::vector<int64_t>{d->engine->workspace_bytes}, wanted, &given, array);

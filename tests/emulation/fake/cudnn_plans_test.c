@@ -1,9 +1,10 @@
-/* The library's convolutions asked of cuDNN itself for a device that is not here: cuDNN's heuristics and its run-time
- * compiler work from a device's properties (tests/data/cudnn). Every kind of convolution must find an engine among those
- * that the heuristics put first, one that copies no view, and SiLU is compiled once for all shapes; the table that is
- * printed says which, with what workspace.
+/* The library's convolutions asked of cuDNN itself for a device that is not here: cuDNN's heuristics and its
+ * run-time compiler work from a device's properties (tests/data/cudnn). Every kind of convolution must find an
+ * engine among those that the heuristics put first, one that copies no view, and SiLU is compiled once for all
+ * shapes; the table that is printed says which, with what workspace.
  *
- * cudnn_conv.c knows handles alone: what it sets and finalises passes through here, and the device goes in its place. */
+ * cudnn_conv.c knows handles alone: what it sets and finalises passes through here, and the device goes in its
+ * place. */
 #include "check.h"
 #include "cuda/cuda.h"
 
@@ -45,8 +46,8 @@ static bool open_device(const char *path) {
     size_t n = fread(text, 1, sizeof text, file);
     fclose(file);
     return cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &properties) == CUDNN_STATUS_SUCCESS &&
-           __real_cudnnBackendSetAttribute(properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)n,
-                                           text) == CUDNN_STATUS_SUCCESS &&
+           __real_cudnnBackendSetAttribute(properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                           (int64_t)n, text) == CUDNN_STATUS_SUCCESS &&
            cudnnBackendFinalize(properties) == CUDNN_STATUS_SUCCESS;
 }
 
@@ -59,11 +60,11 @@ typedef struct row {
     det_unit unit, post_unit;
 } row;
 
-#define F16    DET_TYPE_F16
-#define F32    DET_TYPE_F32
-#define BF16   DET_TYPE_BF16
-#define SILU   DET_UNIT_SILU
-#define RELU   DET_UNIT_RELU
+#define F16     DET_TYPE_F16
+#define F32     DET_TYPE_F32
+#define BF16    DET_TYPE_BF16
+#define SILU    DET_UNIT_SILU
+#define RELU    DET_UNIT_RELU
 #define NOTHING DET_UNIT_NONE
 
 static const row rows[] = {
@@ -91,10 +92,22 @@ static double cpu_seconds(void) {
 }
 
 static det_conv_problem problem_of(const row *r) {
-    det_conv_problem p = {.type = r->type, .n = 1, .h = r->size, .w = r->size, .c_in = r->c_in,
-                          .x_stride = r->c_in + r->x_beside, .c_out = r->c_out, .y_stride = r->c_out + r->y_beside,
-                          .residual_stride = r->c_out, .k = r->k, .stride = r->stride, .pad = r->k / 2,
-                          .groups = r->groups, .has_bias = true, .has_residual = r->residual, .unit = r->unit,
+    det_conv_problem p = {.type = r->type,
+                          .n = 1,
+                          .h = r->size,
+                          .w = r->size,
+                          .c_in = r->c_in,
+                          .x_stride = r->c_in + r->x_beside,
+                          .c_out = r->c_out,
+                          .y_stride = r->c_out + r->y_beside,
+                          .residual_stride = r->c_out,
+                          .k = r->k,
+                          .stride = r->stride,
+                          .pad = r->k / 2,
+                          .groups = r->groups,
+                          .has_bias = true,
+                          .has_residual = r->residual,
+                          .unit = r->unit,
                           .post_unit = r->post_unit};
     p.h_out = p.w_out = (r->size + 2 * p.pad - r->k) / r->stride + 1;
     return p;
