@@ -1,11 +1,12 @@
 /* softmax(q k^T / sqrt(key_dim)) v for each head, without the matrix of weights ever being whole.
  *
- * A warp takes QUERIES queries of one head through all positions, 32 at a time: for the scores a lane is a position, for
- * the sums a lane is a channel of the value (or up to four). The largest score so far is subtracted, and sums that were
- * taken with a smaller one are scaled. Keys and values come through L1, which the block's warps share.
+ * A warp takes QUERIES queries of one head through all positions, 32 at a time: for the scores a lane is a
+ * position, for the sums a lane is a channel of the value (or up to four). The largest score so far is subtracted,
+ * and sums that were taken with a smaller one are scaled. Keys and values come through L1, which the block's warps
+ * share.
  *
- * Bound by arithmetic outside the tensor cores: 2 n^2 (key_dim + value_dim) operations a head; 400 positions, 2 heads of 32
- * and 64: 61 MFLOP, 5 us on an H200 with some 800 warps, most of it latency. */
+ * Bound by arithmetic outside the tensor cores: 2 n^2 (key_dim + value_dim) operations a head; 400 positions, 2
+ * heads of 32 and 64: 61 MFLOP, 5 us on an H200 with some 800 warps, most of it latency. */
 #include "common.cuh"
 
 namespace det {
@@ -29,7 +30,8 @@ struct attention_warp {
 
 /* Adds `lanes` products of one key to the scores. */
 template <int N>
-__device__ __forceinline__ void add_products(const float (&key)[N], const float (*queries)[QUERIES], float (&scores)[QUERIES]) {
+__device__ __forceinline__ void add_products(const float (&key)[N], const float (*queries)[QUERIES],
+                                             float (&scores)[QUERIES]) {
 #pragma unroll
     for (int i = 0; i < N; i++) {
         float4 q = *(const float4 *)queries[i];
@@ -58,7 +60,8 @@ __device__ __forceinline__ void score(const attention_job<T> &job, const T *key,
 
 /* The queries of this warp, scaled; those beyond the last position are zero. */
 template <typename T>
-__device__ __forceinline__ void load_queries(const attention_job<T> &job, const T *head, int first, attention_warp &warp) {
+__device__ __forceinline__ void load_queries(const attention_job<T> &job, const T *head, int first,
+                                             attention_warp &warp) {
     for (int i = lane_index(); i < job.key_dim * QUERIES; i += WARP) {
         int q = i / job.key_dim, d = i % job.key_dim;
         bool inside = first + q < job.n_positions;
@@ -91,8 +94,8 @@ __device__ __forceinline__ void weigh(const attention_job<T> &job, const T *keys
 }
 
 template <typename T, int PARTS>
-__device__ __forceinline__ void add_values(const attention_job<T> &job, const T *values, int begin, const attention_warp &warp,
-                                           float (&sums)[QUERIES][PARTS]) {
+__device__ __forceinline__ void add_values(const attention_job<T> &job, const T *values, int begin,
+                                           const attention_warp &warp, float (&sums)[QUERIES][PARTS]) {
     int n = job.n_positions - begin < WARP ? job.n_positions - begin : (int)WARP;
 #pragma unroll 4
     for (int i = 0; i < n; i++) {

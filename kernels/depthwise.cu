@@ -123,7 +123,8 @@ cudaError_t launch_depthwise(const det_depthwise_args &a, cudaStream_t stream) {
     block.y = (unsigned)(groups < COLUMN_GROUPS ? groups : COLUMN_GROUPS);
     block.z = DEPTHWISE_THREADS / (block.x * block.y);
     block.z = block.z > 8 ? 8 : block.z; /* more rows share no more, and make fewer blocks of small maps */
-    dim3 grid((unsigned)job.n_chunks * div_up((unsigned)groups, block.y), div_up((unsigned)a.y.h, block.z), (unsigned)a.y.n);
+    dim3 grid((unsigned)job.n_chunks * div_up((unsigned)groups, block.y), div_up((unsigned)a.y.h, block.z),
+              (unsigned)a.y.n);
     return DET_LAUNCH((depthwise<T, K, STRIDE, COLUMNS>), grid, block, 0, stream, job);
 }
 

@@ -1,12 +1,12 @@
-/* GroupNorm with activation, in two kernels: moments of pieces of each picture, then all pieces' moments together, and
- * the values.
+/* GroupNorm with activation, in two kernels: moments of pieces of each picture, then all pieces' moments together,
+ * and the values.
  *
- * Moments are taken around a value of the channel itself, and joined as means and sums of squared deviations, in an order
- * that follows from the shape alone: the same input gives the same bytes. Means are kept as differences from the
- * picture's first pixel, so that values far from zero lose nothing.
+ * Moments are taken around a value of the channel itself, and joined as means and sums of squared deviations, in
+ * an order that follows from the shape alone: the same input gives the same bytes. Means are kept as differences
+ * from the picture's first pixel, so that values far from zero lose nothing.
  *
- * Bound: x twice in (the second time from L2 when it fits), y once out: [1,80,80,64] in half is 2.5 MB, 0.6 us on an H200,
- * less than its two launches. */
+ * Bound: x twice in (the second time from L2 when it fits), y once out: [1,80,80,64] in half is 2.5 MB, 0.6 us on
+ * an H200, less than its two launches. */
 #include "common.cuh"
 
 #include <limits.h>
@@ -108,7 +108,8 @@ struct norm_scale {
 };
 
 /* Joins all pieces of picture blockIdx.y: channel by channel, then the channels of each group. */
-template <typename T> __device__ __forceinline__ void gather(const norm_job<T> &job, float2 *channels, norm_scale *scales) {
+template <typename T>
+__device__ __forceinline__ void gather(const norm_job<T> &job, float2 *channels, norm_scale *scales) {
     int size = job.c / job.n_groups;
     for (int c = (int)threadIdx.x; c < job.c; c += NORM_THREADS) {
         moments all = {0, 0, 0};
@@ -138,7 +139,8 @@ template <typename T, int LANES> __global__ void __launch_bounds__(NORM_THREADS)
     norm_scale *scales = (norm_scale *)(channels + job.c);
     gather(job, channels, scales);
     int n_groups = job.y_c / LANES, n_items = job.n_pixels * n_groups;
-    for (int item = (int)(blockIdx.x * NORM_THREADS + threadIdx.x); item < n_items; item += (int)gridDim.x * NORM_THREADS) {
+    for (int item = (int)(blockIdx.x * NORM_THREADS + threadIdx.x); item < n_items;
+         item += (int)gridDim.x * NORM_THREADS) {
         size_t pixel = (size_t)blockIdx.y * job.n_pixels + item / n_groups;
         int c = item % n_groups * LANES;
         float values[LANES] = {};
@@ -184,16 +186,17 @@ template <typename T, int LANES> cudaError_t launch_norm(const det_group_norm_ar
     cudaError_t error = DET_LAUNCH((norm_moments<T, LANES>), grid, block, 0, stream, job);
     if (error != cudaSuccess)
         return error;
-    int wanted = div_up(job.n_pixels * (a.y.c / LANES), NORM_THREADS * ITEMS_PER_THREAD), most = div_up<int>(BLOCKS, a.x.n);
+    int wanted = div_up(job.n_pixels * (a.y.c / LANES), NORM_THREADS * ITEMS_PER_THREAD),
+        most = div_up<int>(BLOCKS, a.x.n);
     size_t shared_bytes = (size_t)a.c * (sizeof(float2) + sizeof(norm_scale));
-    return DET_LAUNCH((norm_values<T, LANES>), dim3((unsigned)(wanted < most ? wanted : most), (unsigned)a.x.n), NORM_THREADS,
-                      shared_bytes, stream, job);
+    return DET_LAUNCH((norm_values<T, LANES>), dim3((unsigned)(wanted < most ? wanted : most), (unsigned)a.x.n),
+                      NORM_THREADS, shared_bytes, stream, job);
 }
 
 bool is_good(const det_group_norm_args &a) {
     return is_view(a.x) && is_view(a.y) && a.x.n == a.y.n && a.x.h == a.y.h && a.x.w == a.y.w && a.c > 0 &&
-           a.c <= MOST_CHANNELS && a.c <= a.x.c && a.c <= a.y.c && a.n_groups > 0 && a.c % a.n_groups == 0 && a.x.n <= 65535 &&
-           (int64_t)a.x.h * a.x.w * a.y.c < INT_MAX / 2 && a.weight && a.bias && a.workspace;
+           a.c <= MOST_CHANNELS && a.c <= a.x.c && a.c <= a.y.c && a.n_groups > 0 && a.c % a.n_groups == 0 &&
+           a.x.n <= 65535 && (int64_t)a.x.h * a.x.w * a.y.c < INT_MAX / 2 && a.weight && a.bias && a.workspace;
 }
 
 } // namespace

@@ -25,7 +25,7 @@ __device__ __forceinline__ int item_index() {
     return (int)(blockIdx.x * POINTWISE_THREADS + threadIdx.x);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- epilogue */
+/* --------------------------------------------------------------------------------------------------------- epilogue */
 
 template <typename T> struct epilogue_job {
     const T *x, *residual;
@@ -97,7 +97,7 @@ bool is_good(const det_epilogue_args &a) {
     return a.upsample ? r.n == a.y.n && r.c == a.y.c && 2 * r.h == a.y.h && 2 * r.w == a.y.w : same_shape(r, a.y);
 }
 
-/* ------------------------------------------------------------------------------------------- upsample, copy, convert */
+/* ------------------------------------------------------------------------------------------ upsample, copy, convert */
 
 /* Elements move as they are: `bits` of their size. */
 struct move_job {

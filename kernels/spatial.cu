@@ -8,7 +8,7 @@ namespace {
 
 enum { SPATIAL_THREADS = 256 };
 
-/* ------------------------------------------------------------------------------------------------------------- pools */
+/* ------------------------------------------------------------------------------------------------------------ pools */
 
 template <typename T> struct pool_job {
     const T *x;
@@ -51,8 +51,19 @@ cudaError_t launch_pool(const det_view &x, const det_view &y, int k, int stride,
     int64_t n = (int64_t)y.n * y.h * y.w * (y.c / lanes_of<T>);
     if (n > INT_MAX - SPATIAL_THREADS)
         return cudaErrorInvalidValue;
-    pool_job<T> job = {(const T *)x.data, (T *)y.data, (int)n, y.c / lanes_of<T>, x.h, x.w, y.h, y.w,
-                       x.stride,          y.stride,    k,      stride,            pad};
+    pool_job<T> job = {(const T *)x.data,
+                       (T *)y.data,
+                       (int)n,
+                       y.c / lanes_of<T>,
+                       x.h,
+                       x.w,
+                       y.h,
+                       y.w,
+                       x.stride,
+                       y.stride,
+                       k,
+                       stride,
+                       pad};
     return DET_LAUNCH((pool<T, MAX>), (unsigned)div_up<int64_t>(n, SPATIAL_THREADS), SPATIAL_THREADS, 0, stream, job);
 }
 
@@ -63,7 +74,7 @@ bool may_pool(det_type type, const det_view &x, const det_view &y, int k, int st
            y.w == (x.w + 2 * pad - k) / stride + 1 && (y.h - 1) * stride - pad < x.h && (y.w - 1) * stride - pad < x.w;
 }
 
-/* --------------------------------------------------------------------------------------------------------------- SPP */
+/* -------------------------------------------------------------------------------------------------------------- SPP */
 
 enum { TILE = 16, MOST_HALO = 6, WIDE = TILE + 2 * MOST_HALO, N_WINDOWS = 3 };
 
@@ -151,11 +162,12 @@ cudaError_t launch_spp(const det_view &x, const int ks[N_WINDOWS], const det_vie
 bool may_spp(det_type type, const det_view &x, const int ks[N_WINDOWS], const det_view ys[N_WINDOWS]) {
     bool good = is_padded(type, x) && ks[0] > 0 && x.n <= 65535 && x.c / (int)(16 / type_bytes(type)) <= 65535;
     for (int k = 0, before = 0; good && k < N_WINDOWS && ks[k]; before = ks[k++])
-        good = ks[k] % 2 == 1 && ks[k] > before && ks[k] / 2 <= MOST_HALO && is_padded(type, ys[k]) && same_shape(x, ys[k]);
+        good = ks[k] % 2 == 1 && ks[k] > before && ks[k] / 2 <= MOST_HALO && is_padded(type, ys[k]) &&
+               same_shape(x, ys[k]);
     return good;
 }
 
-/* ---------------------------------------------------------------------------------------------------- space to depth */
+/* --------------------------------------------------------------------------------------------------- space to depth */
 
 template <typename T> struct depth_job {
     const T *x;
@@ -184,7 +196,8 @@ template <typename T, int LANES> __global__ void __launch_bounds__(SPATIAL_THREA
         *to = of<T>(y[0]);
 }
 
-template <typename T, int LANES> cudaError_t launch_depth(const det_view &x, const det_view &y, int c, cudaStream_t stream) {
+template <typename T, int LANES>
+cudaError_t launch_depth(const det_view &x, const det_view &y, int c, cudaStream_t stream) {
     int64_t n = (int64_t)y.n * y.h * y.w * (y.c / LANES);
     if (n > INT_MAX - SPATIAL_THREADS)
         return cudaErrorInvalidValue;
@@ -198,20 +211,19 @@ template <typename T, int LANES> cudaError_t launch_depth(const det_view &x, con
 
 using namespace det;
 
-cudaError_t det_launch_max_pool(det_type type, det_view x, det_view y, int k, int stride, int pad, cudaStream_t stream) {
+cudaError_t det_launch_max_pool(det_type type, det_view x, det_view y, int k, int stride, int pad,
+                                cudaStream_t stream) {
     if (!may_pool(type, x, y, k, stride, pad))
         return cudaErrorInvalidValue;
-    return with_type(type, [&](auto element) {
-        return launch_pool<decltype(element), true>(x, y, k, stride, pad, stream);
-    });
+    return with_type(type,
+                     [&](auto element) { return launch_pool<decltype(element), true>(x, y, k, stride, pad, stream); });
 }
 
 cudaError_t det_launch_avg_pool(det_type type, det_view x, det_view y, int k, int stride, cudaStream_t stream) {
     if (!may_pool(type, x, y, k, stride, 0))
         return cudaErrorInvalidValue;
-    return with_type(type, [&](auto element) {
-        return launch_pool<decltype(element), false>(x, y, k, stride, 0, stream);
-    });
+    return with_type(type,
+                     [&](auto element) { return launch_pool<decltype(element), false>(x, y, k, stride, 0, stream); });
 }
 
 cudaError_t det_launch_spp(det_type type, det_view x, const int ks[3], const det_view ys[3], cudaStream_t stream) {

@@ -272,7 +272,7 @@ static det_decode_args decode_args(const det_device *device, const det_step *ste
                                                               : DET_HEAD_YOLOV5,
                             .type = device->type,
                             .n_levels = p->n_levels,
-                            .n_classes = p->n_classes,
+                            .n_classes = op == DET_OP_DECODE_SCRFD ? 1 : p->n_classes,
                             .n_anchors = p->n_anchors,
                             .n_bins = p->n_bins,
                             .n_landmarks = p->n_landmarks,

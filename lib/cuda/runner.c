@@ -294,7 +294,8 @@ static det_status upload_picture(const det_image *image, char *room, det_picture
     return DET_OK;
 }
 
-static det_status bring_pictures(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
+/* Describes the pictures; with `pixels`, those in host memory are copied. */
+static det_status bring_pictures(det_runner *r, const det_frame *frame, slot *s, bool pixels, cudaStream_t stream) {
     for (int i = 0; i < frame->n; i++) {
         const det_image *image = &frame->images[i];
         const det_placement *p = &frame->placements[i];
@@ -312,7 +313,7 @@ static det_status bring_pictures(det_runner *r, const det_frame *frame, slot *s,
                                  .y = p->y,
                                  .w = p->w,
                                  .h = p->h};
-        if (image->memory == DET_MEMORY_HOST)
+        if (pixels && image->memory == DET_MEMORY_HOST)
             DET_TRY(upload_picture(image, r->images + (size_t)i * r->image_bytes, picture, stream));
     }
     return DET_OK;
@@ -395,7 +396,7 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
         CUDA_TRY(cudaStreamWaitEvent(stream, r->events[AT_END], 0));
     if (!capturing)
         DET_TRY(mark(r, AT_BEGIN, stream, false));
-    DET_TRY(bring_pictures(r, frame, s, stream));
+    DET_TRY(bring_pictures(r, frame, s, true, stream));
     DET_TRY(bring_block(r, frame, s, stream));
     if (!capturing)
         DET_TRY(mark(r, AT_UPLOADED, stream, false));
@@ -454,10 +455,10 @@ static det_status run_alone(det_device *device, det_plan *plan, const det_frame 
     det_runner *r = device->runner;
     slot *s = &r->slots[0];
     CUDA_TRY(cudaStreamSynchronize(device->stream));
-    if (begin == 0) { /* only pre-processing looks at pixels */
+    bool pixels = begin == 0; /* only pre-processing looks at them */
+    if (pixels)
         DET_TRY(make_room(device, frame));
-        DET_TRY(bring_pictures(r, frame, s, device->stream));
-    }
+    DET_TRY(bring_pictures(r, frame, s, pixels, device->stream));
     DET_TRY(bring_block(r, frame, s, device->stream));
     DET_TRY(launch_steps(device, plan, begin, end, device->stream, false));
     CUDA_TRY(cudaStreamSynchronize(device->stream));

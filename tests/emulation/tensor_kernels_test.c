@@ -1,6 +1,6 @@
 /* The kernels from tensors to tensors against textbook loops: every element type, odd sizes, views of wider tensors.
- * Tolerance: half a unit in the last place of the element type, and 2e-6 for float arithmetic (1e-5 where sums are long);
- * what copies or chooses among values must be exact. */
+ * Tolerance: half a unit in the last place of the element type, and 2e-6 for float arithmetic (1e-5 where sums are
+ * long); what copies or chooses among values must be exact. */
 #include "tensor_rig.h"
 
 static const det_type types[] = {DET_TYPE_F32, DET_TYPE_F16, DET_TYPE_BF16};
@@ -37,9 +37,9 @@ static const depthwise_row depthwise_rows[] = {
 
 static cudaError_t launch_depthwise(const tensor_rig *r) {
     const depthwise_row *row = r->what;
-    det_depthwise_args args = {r->type,       r->x[0].view, r->y[0].view, {0}, r->memories[0],
-                               row->bias ? r->memories[1] : NULL, row->k, row->stride, row->k / 2,
-                               row->unit, row->post_unit};
+    det_depthwise_args args = {
+        r->type, r->x[0].view, r->y[0].view, {0},       r->memories[0], row->bias ? r->memories[1] : NULL,
+        row->k,  row->stride,  row->k / 2,   row->unit, row->post_unit};
     if (row->residual)
         args.residual = r->x[1].view;
     return det_launch_depthwise(&args, NULL);
@@ -59,7 +59,8 @@ static void test_depthwise(const depthwise_row *row, det_type type) {
     tensor_rig r;
     char name[96];
     int c = row->vectors * lanes(type), beside = row->strided ? lanes(type) : 0;
-    int h = (row->h + row->k / 2 * 2 - row->k) / row->stride + 1, w = (row->w + row->k / 2 * 2 - row->k) / row->stride + 1;
+    int h = (row->h + row->k / 2 * 2 - row->k) / row->stride + 1,
+        w = (row->w + row->k / 2 * 2 - row->k) / row->stride + 1;
     snprintf(name, sizeof name, "depthwise %d stride %d [%d,%d,%d,%d]", row->k, row->stride, row->n, row->h, row->w, c);
     rig_begin(&r, name, type);
     r.what = row;
@@ -74,9 +75,15 @@ static void test_depthwise(const depthwise_row *row, det_type type) {
     r.weights[0] = (det_weight){.shape = {c, 1, row->k, row->k}, .n_dims = 4, .values = weight};
     r.weights[1] = (det_weight){.shape = {c}, .n_dims = 1, .values = r.dense[1]};
     r.node.op = DET_OP_CONV2D;
-    r.node.u.conv = (det_conv_params){.k = row->k, .stride = row->stride, .pad = row->k / 2, .groups = c, .n_parts = 1,
-                                      .parts = {{&r.weights[0], row->bias ? &r.weights[1] : NULL}}, .act = act_of(row->unit),
-                                      .has_residual = row->residual, .post_act = act_of(row->post_unit)};
+    r.node.u.conv = (det_conv_params){.k = row->k,
+                                      .stride = row->stride,
+                                      .pad = row->k / 2,
+                                      .groups = c,
+                                      .n_parts = 1,
+                                      .parts = {{&r.weights[0], row->bias ? &r.weights[1] : NULL}},
+                                      .act = act_of(row->unit),
+                                      .has_residual = row->residual,
+                                      .post_act = act_of(row->post_unit)};
     r.arithmetic = 1e-5;
     rig_run(&r);
     free(weight);
@@ -100,8 +107,8 @@ static const epilogue_row epilogue_rows[] = {
 
 static cudaError_t launch_epilogue(const tensor_rig *r) {
     const epilogue_row *row = r->what;
-    det_epilogue_args args = {r->type, r->x[0].view, r->y[0].view, {0}, row->bias ? r->memories[0] : NULL,
-                              row->upsample, row->unit, row->post_unit};
+    det_epilogue_args args = {r->type,       r->x[0].view, r->y[0].view,  {0}, row->bias ? r->memories[0] : NULL,
+                              row->upsample, row->unit,    row->post_unit};
     if (row->residual)
         args.residual = r->x[1].view;
     return det_launch_epilogue(&args, NULL);
@@ -133,7 +140,8 @@ static void test_epilogue(const epilogue_row *row, det_type type) {
     tensor_rig r;
     char name[96];
     int c = row->vectors * lanes(type), beside = row->strided ? lanes(type) : 0, ratio = row->upsample ? 2 : 1;
-    snprintf(name, sizeof name, "epilogue [%d,%d,%d,%d]%s", row->n, row->h, row->w, c, row->upsample ? " upsampling" : "");
+    snprintf(name, sizeof name, "epilogue [%d,%d,%d,%d]%s", row->n, row->h, row->w, c,
+             row->upsample ? " upsampling" : "");
     rig_begin(&r, name, type);
     r.what = row;
     r.launch = launch_epilogue;
@@ -146,7 +154,7 @@ static void test_epilogue(const epilogue_row *row, det_type type) {
     rig_run(&r);
 }
 
-/* --------------------------------------------------------------------------------- upsample, copy, convert, rearrange */
+/* ------------------------------------------------------------------------------- upsample, copy, convert, rearrange */
 
 typedef struct move_row {
     enum { UPSAMPLE, COPY, TO_FLOAT, FROM_FLOAT, DEPTH } kind;
@@ -154,12 +162,12 @@ typedef struct move_row {
 } move_row;
 
 static const move_row move_rows[] = {
-    {UPSAMPLE, 1, 1, 1, 8, 8, 0, 0},     {UPSAMPLE, 2, 7, 5, 24, 24, 8, 16}, {COPY, 1, 1, 1, 1, 1, 0, 0},
-    {COPY, 2, 5, 7, 16, 16, 8, 8},       {COPY, 2, 5, 7, 16, 32, 0, 8},      {COPY, 2, 3, 5, 7, 7, 3, 1},
-    {COPY, 1, 4, 4, 3, 8, 0, 0},         {COPY, 1, 3, 3, 8, 8, 1, 0},        {TO_FLOAT, 2, 3, 5, 7, 7, 1, 2},
-    {TO_FLOAT, 1, 4, 4, 16, 16, 0, 0},   {FROM_FLOAT, 2, 3, 5, 7, 8, 0, 0},  {FROM_FLOAT, 1, 9, 2, 24, 24, 8, 8},
-    {DEPTH, 1, 2, 2, 3, 12, 0, 0},       {DEPTH, 2, 6, 10, 3, 16, 0, 0},     {DEPTH, 2, 4, 6, 3, 16, 5, 8},
-    {DEPTH, 1, 4, 4, 8, 32, 8, 0},       {DEPTH, 1, 2, 4, 3, 13, 1, 2},
+    {UPSAMPLE, 1, 1, 1, 8, 8, 0, 0},   {UPSAMPLE, 2, 7, 5, 24, 24, 8, 16}, {COPY, 1, 1, 1, 1, 1, 0, 0},
+    {COPY, 2, 5, 7, 16, 16, 8, 8},     {COPY, 2, 5, 7, 16, 32, 0, 8},      {COPY, 2, 3, 5, 7, 7, 3, 1},
+    {COPY, 1, 4, 4, 3, 8, 0, 0},       {COPY, 1, 3, 3, 8, 8, 1, 0},        {TO_FLOAT, 2, 3, 5, 7, 7, 1, 2},
+    {TO_FLOAT, 1, 4, 4, 16, 16, 0, 0}, {FROM_FLOAT, 2, 3, 5, 7, 8, 0, 0},  {FROM_FLOAT, 1, 9, 2, 24, 24, 8, 8},
+    {DEPTH, 1, 2, 2, 3, 12, 0, 0},     {DEPTH, 2, 6, 10, 3, 16, 0, 0},     {DEPTH, 2, 4, 6, 3, 16, 5, 8},
+    {DEPTH, 1, 4, 4, 8, 32, 8, 0},     {DEPTH, 1, 2, 4, 3, 13, 1, 2},
 };
 
 static cudaError_t launch_move(const tensor_rig *r) {
@@ -197,12 +205,18 @@ static void test_move(const move_row *row, det_type type) {
     r.arithmetic = row->kind == FROM_FLOAT && type != DET_TYPE_F32 ? 1e-9 : 0;
     r.node.op = depth ? DET_OP_SPACE_TO_DEPTH : DET_OP_UPSAMPLE;
     rig_x(&r, row->n, row->h, row->w, row->c, row->before, row->after, -2, 2);
-    rig_y(&r, row->n, up ? 2 * row->h : depth ? row->h / 2 : row->h, up ? 2 * row->w : depth ? row->w / 2 : row->w, row->y_c,
-          row->after, row->before);
+    rig_y(&r, row->n,
+          up      ? 2 * row->h
+          : depth ? row->h / 2
+                  : row->h,
+          up      ? 2 * row->w
+          : depth ? row->w / 2
+                  : row->w,
+          row->y_c, row->after, row->before);
     rig_run(&r);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- pools */
+/* ------------------------------------------------------------------------------------------------------------ pools */
 
 typedef struct pool_row {
     enum { MAX, AVERAGE, SPP } kind;
@@ -211,10 +225,10 @@ typedef struct pool_row {
 } pool_row;
 
 static const pool_row pool_rows[] = {
-    {MAX, 1, 1, 1, 1, 5, 1, 2, {0}, false},      {MAX, 2, 7, 5, 3, 3, 2, 1, {0}, true},
-    {MAX, 1, 8, 6, 2, 2, 2, 0, {0}, true},       {MAX, 1, 9, 9, 1, 13, 1, 6, {0}, false},
-    {AVERAGE, 2, 7, 6, 2, 2, 1, 0, {0}, true},   {AVERAGE, 1, 6, 8, 1, 2, 2, 0, {0}, false},
-    {SPP, 1, 1, 1, 1, 0, 0, 0, {5, 9, 13}, true}, {SPP, 2, 7, 5, 2, 0, 0, 0, {5, 9, 13}, true},
+    {MAX, 1, 1, 1, 1, 5, 1, 2, {0}, false},          {MAX, 2, 7, 5, 3, 3, 2, 1, {0}, true},
+    {MAX, 1, 8, 6, 2, 2, 2, 0, {0}, true},           {MAX, 1, 9, 9, 1, 13, 1, 6, {0}, false},
+    {AVERAGE, 2, 7, 6, 2, 2, 1, 0, {0}, true},       {AVERAGE, 1, 6, 8, 1, 2, 2, 0, {0}, false},
+    {SPP, 1, 1, 1, 1, 0, 0, 0, {5, 9, 13}, true},    {SPP, 2, 7, 5, 2, 0, 0, 0, {5, 9, 13}, true},
     {SPP, 1, 20, 35, 1, 0, 0, 0, {5, 9, 13}, false}, {SPP, 1, 17, 16, 1, 0, 0, 0, {3, 7, 0}, true},
     {SPP, 1, 16, 17, 1, 0, 0, 0, {1, 0, 0}, false},
 };
@@ -262,7 +276,7 @@ static void test_pool(const pool_row *row, det_type type) {
     rig_run(&r);
 }
 
-/* -------------------------------------------------------------------------------------------- GroupNorm, attention */
+/* --------------------------------------------------------------------------------------------- GroupNorm, attention */
 
 typedef struct norm_row {
     int n, h, w, c, x_c, n_groups, beside;
@@ -271,17 +285,17 @@ typedef struct norm_row {
 } norm_row;
 
 static const norm_row norm_rows[] = {
-    {1, 1, 1, 8, 8, 2, 0, -2, 2, DET_UNIT_NONE},        {2, 7, 5, 24, 24, 3, 8, -2, 2, DET_UNIT_RELU},
-    {2, 20, 17, 64, 64, 16, 8, -2, 2, DET_UNIT_SILU},   {1, 9, 7, 10, 10, 5, 1, -2, 2, DET_UNIT_NONE},
-    {2, 5, 6, 12, 16, 4, 0, -2, 2, DET_UNIT_RELU},      {1, 40, 52, 16, 16, 1, 0, -2, 2, DET_UNIT_NONE},
+    {1, 1, 1, 8, 8, 2, 0, -2, 2, DET_UNIT_NONE},         {2, 7, 5, 24, 24, 3, 8, -2, 2, DET_UNIT_RELU},
+    {2, 20, 17, 64, 64, 16, 8, -2, 2, DET_UNIT_SILU},    {1, 9, 7, 10, 10, 5, 1, -2, 2, DET_UNIT_NONE},
+    {2, 5, 6, 12, 16, 4, 0, -2, 2, DET_UNIT_RELU},       {1, 40, 52, 16, 16, 1, 0, -2, 2, DET_UNIT_NONE},
     {1, 30, 30, 32, 32, 4, 0, 999, 1001, DET_UNIT_NONE}, {1, 12, 11, 320, 320, 32, 0, -2, 2, DET_UNIT_NONE},
     {1, 1, 300, 1, 1, 1, 2, 50, 51, DET_UNIT_SIGMOID},
 };
 
 static cudaError_t launch_norm(const tensor_rig *r) {
     const norm_row *row = r->what;
-    det_group_norm_args args = {r->type, r->x[0].view, r->y[0].view, row->c, row->n_groups, 1e-5f,
-                                r->memories[0], r->memories[1], row->unit, r->memories[2]};
+    det_group_norm_args args = {r->type, r->x[0].view,   r->y[0].view,   row->c,    row->n_groups,
+                                1e-5f,   r->memories[0], r->memories[1], row->unit, r->memories[2]};
     return det_launch_group_norm(&args, NULL);
 }
 
@@ -303,7 +317,8 @@ static void expect_norm(const tensor_rig *r, int output, double *y) {
 static void test_norm(const norm_row *row, det_type type) {
     tensor_rig r;
     char name[96];
-    snprintf(name, sizeof name, "GroupNorm %d [%d,%d,%d,%d of %d]", row->n_groups, row->n, row->h, row->w, row->c, row->x_c);
+    snprintf(name, sizeof name, "GroupNorm %d [%d,%d,%d,%d of %d]", row->n_groups, row->n, row->h, row->w, row->c,
+             row->x_c);
     rig_begin(&r, name, type);
     r.what = row;
     r.launch = launch_norm;
@@ -318,7 +333,8 @@ static void test_norm(const norm_row *row, det_type type) {
     for (int i = 0; i < 2; i++)
         r.weights[i] = (det_weight){.shape = {row->c}, .n_dims = 1, .n_values = row->c, .values = r.dense[i]};
     r.node.op = DET_OP_GROUP_NORM;
-    r.node.u.group_norm = (det_group_norm_params){row->n_groups, 1e-5f, &r.weights[0], &r.weights[1], act_of(row->unit)};
+    r.node.u.group_norm =
+        (det_group_norm_params){row->n_groups, 1e-5f, &r.weights[0], &r.weights[1], act_of(row->unit)};
     r.arithmetic = 1e-5;
     rig_run(&r);
 }
@@ -342,8 +358,8 @@ static cudaError_t launch_attention(const tensor_rig *r) {
 static void test_attention(const attention_row *row, det_type type) {
     tensor_rig r;
     char name[96];
-    snprintf(name, sizeof name, "attention [%d,%d,%d] of %d heads %d %d", row->n, row->h, row->w, row->n_heads, row->key_dim,
-             row->value_dim);
+    snprintf(name, sizeof name, "attention [%d,%d,%d] of %d heads %d %d", row->n, row->h, row->w, row->n_heads,
+             row->key_dim, row->value_dim);
     rig_begin(&r, name, type);
     r.what = row;
     r.launch = launch_attention;
@@ -356,7 +372,7 @@ static void test_attention(const attention_row *row, det_type type) {
     rig_run(&r);
 }
 
-/* ---------------------------------------------------------------------------------------------- what is refused */
+/* -------------------------------------------------------------------------------------------------- what is refused */
 
 static void test_refusals(void) {
     char *memory = emulation_memory(1 << 16);
@@ -385,7 +401,8 @@ static void test_refusals(void) {
     CHECK(det_launch_spp(DET_TYPE_F16, x, (const int[]){5, 5, 0}, ys, NULL) == cudaErrorInvalidValue);
     CHECK(det_launch_spp(DET_TYPE_F16, x, (const int[]){5, 9, 15}, ys, NULL) == cudaErrorInvalidValue);
     CHECK(det_launch_space_to_depth(DET_TYPE_F16, x, y, 2, NULL) == cudaErrorInvalidValue);
-    det_group_norm_args norm = {DET_TYPE_F16, x, y, 8, 3, 0, (float *)(void *)memory, (float *)(void *)memory, DET_UNIT_NONE, memory};
+    det_group_norm_args norm = {DET_TYPE_F16,  x,     y, 8, 3, 0, (float *)(void *)memory, (float *)(void *)memory,
+                                DET_UNIT_NONE, memory};
     CHECK(det_launch_group_norm(&norm, NULL) == cudaErrorInvalidValue);
     det_attention_args attention = {DET_TYPE_F16, x, y, 1, 2, 8};
     CHECK(det_launch_attention(&attention, NULL) == cudaErrorInvalidValue);
@@ -398,7 +415,8 @@ static void test_small_chip(void) {
     static const emulation_chip small = {16 << 10, 16 << 10, 1};
     char *memory = emulation_memory(1 << 16);
     det_view x = {memory, 1, 2, 2, 2048, 2048}, y = {memory + (1 << 15), 1, 2, 2, 2048, 2048};
-    det_group_norm_args norm = {DET_TYPE_F16, x, y, 2048, 4, 1, (float *)(void *)memory, (float *)(void *)memory, DET_UNIT_NONE, memory};
+    det_group_norm_args norm = {DET_TYPE_F16,  x,     y, 2048, 4, 1, (float *)(void *)memory, (float *)(void *)memory,
+                                DET_UNIT_NONE, memory};
     emulation_set_chip(&small);
     CHECK(det_launch_group_norm(&norm, NULL) != cudaSuccess);
     CHECK(emulation_failure() != NULL);

@@ -127,7 +127,8 @@ static inline void check_neighbours(const tensor_rig *r, const tensor *t) {
     size_t before = bytes * (size_t)t->begin, own = bytes * (size_t)t->view.c;
     for (size_t i = 0; i < tensor_pixels(t); i++) {
         const char *at = t->memory + i * pixel;
-        CHECK_MSG(all_fill(at, before) && all_fill(at + before + own, pixel - before - own), "%s: pixel %zu", r->name, i);
+        CHECK_MSG(all_fill(at, before) && all_fill(at + before + own, pixel - before - own), "%s: pixel %zu", r->name,
+                  i);
     }
 }
 
@@ -190,7 +191,8 @@ static inline void rig_run(tensor_rig *r) {
     for (size_t k = 0; k < sizeof orders / sizeof *orders; k++) {
         rig_launch(r, orders[k]);
         for (int i = 0; i < r->n_y; i++)
-            CHECK_MSG(!memcmp(first[i], r->y[i].memory, r->y[i].n_bytes), "%s: other bytes in order %u", r->name, orders[k]);
+            CHECK_MSG(!memcmp(first[i], r->y[i].memory, r->y[i].n_bytes), "%s: other bytes in order %u", r->name,
+                      orders[k]);
     }
     for (int i = 0; i < r->n_x; i++)
         CHECK_MSG(!memcmp(inputs[i], r->x[i].memory, r->x[i].n_bytes) && emulation_memory_intact(r->x[i].memory),

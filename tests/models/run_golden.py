@@ -22,7 +22,7 @@ def main():
     parser.add_argument("networks", nargs="*")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precisions", default="fp32")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     wanted = args.networks
     runs = [[n] for n in "12"] if args.device == "cpu" else [
         ["1", "--device", args.device, "--precision", precision] for precision in args.precisions.split(",")]

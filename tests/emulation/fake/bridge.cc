@@ -17,7 +17,8 @@ const struct chip_of_the_fake {
 } // namespace
 
 cudaError_t emulation_enqueue(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                              const void *kernel, const std::function<void()> &thread, const void *held, size_t n_bytes) {
+                              const void *kernel, const std::function<void()> &thread, const void *held,
+                              size_t n_bytes) {
     auto run = [=] {
         emulation_launch(name, grid, block, shared_bytes, thread);
         if (const char *failure = emulation_failure())

@@ -42,12 +42,13 @@ void plan_from_environment(Plan &plan) {
 void check_at_exit() {
     fake_cuda_state state = fake_cuda_now();
     if (fake_cuda_holds(&state))
-        violation("still held at exit: %lld allocations of %lld bytes, %lld of host memory, %lld streams, %lld events, "
-                  "%lld graphs, %lld instances, %lld cuDNN handles, %lld descriptors, %lld cuBLAS handles, %lld descriptors",
-                  (long long)state.device_allocations, (long long)state.device_bytes, (long long)state.host_allocations,
-                  (long long)state.streams, (long long)state.events, (long long)state.graphs,
-                  (long long)state.graph_execs, (long long)state.cudnn_handles, (long long)state.cudnn_descriptors,
-                  (long long)state.cublas_handles, (long long)state.cublas_descriptors);
+        violation(
+            "still held at exit: %lld allocations of %lld bytes, %lld of host memory, %lld streams, %lld events, "
+            "%lld graphs, %lld instances, %lld cuDNN handles, %lld descriptors, %lld cuBLAS handles, %lld descriptors",
+            (long long)state.device_allocations, (long long)state.device_bytes, (long long)state.host_allocations,
+            (long long)state.streams, (long long)state.events, (long long)state.graphs, (long long)state.graph_execs,
+            (long long)state.cudnn_handles, (long long)state.cudnn_descriptors, (long long)state.cublas_handles,
+            (long long)state.cublas_descriptors);
 }
 
 /* Never destroyed: the library may call until the very end. */
@@ -168,7 +169,7 @@ bool work_may_run() {
 
 using namespace fake;
 
-/* ------------------------------------------------------------------------------------------------ what tests may ask */
+/* ----------------------------------------------------------------------------------------------- what tests may ask */
 
 int64_t fake_cuda_calls(const char *function) {
     Control &c = control();
@@ -253,7 +254,7 @@ int fake_cuda_violations(void) {
     return control().violations;
 }
 
-/* ------------------------------------------------------------------------------------------------ errors, runtime's way */
+/* -------------------------------------------------------------------------------------------- errors, runtime's way */
 
 cudaError_t cudaGetLastError(void) {
     Call call(__func__, Library::runtime, NO_DEVICE);
@@ -268,7 +269,8 @@ cudaError_t cudaPeekAtLastError(void) {
 }
 
 namespace {
-#define NAME(code, text) {code, #code, text}
+#define NAME(code, text)                                                                                               \
+    { code, #code, text }
 const struct {
     cudaError_t code;
     const char *name, *text;

@@ -47,8 +47,8 @@ std::vector<float> block_of(const Convolution &c, const std::vector<float> &w, i
 }
 
 /* One row of output pixels of one block of channels. */
-void convolve_row(const Convolution &c, const float *x, const float *block, const float *zeros, int64_t row, int64_t c_in,
-                  int64_t first, int64_t n, float *y) {
+void convolve_row(const Convolution &c, const float *x, const float *block, const float *zeros, int64_t row,
+                  int64_t c_in, int64_t first, int64_t n, float *y) {
     for (int64_t begin = 0; begin < c.y.w; begin += PIXELS) {
         float sums[PIXELS][CHANNELS] = {};
         for (int64_t tap = 0; tap < c.w.h * c.w.w; tap++) {

@@ -1,4 +1,5 @@
-/* cublasLt: D = epilogue(alpha * op(A) op(B) + beta * C), column-major, as libdetect uses it: op(A) transposed, no C. */
+/* cublasLt: D = epilogue(alpha * op(A) op(B) + beta * C), column-major, as libdetect uses it: op(A) transposed, no
+ * C. */
 #include "convolution.h"
 
 #include <cstring>
@@ -103,11 +104,13 @@ bool layout_fits(const Layout &l) {
 
 /* A [k, m] transposed, B [k, n], D [m, n]. */
 bool shapes_fit(const Product &p, const Layout &a, const Layout &b, const Layout &d) {
-    return p.a == CUBLAS_OP_T && p.b == CUBLAS_OP_N && a.rows == b.rows && d.rows == a.columns && d.columns == b.columns &&
-           layout_fits(a) && layout_fits(b) && layout_fits(d) && a.type == b.type && a.type == d.type;
+    return p.a == CUBLAS_OP_T && p.b == CUBLAS_OP_N && a.rows == b.rows && d.rows == a.columns &&
+           d.columns == b.columns && layout_fits(a) && layout_fits(b) && layout_fits(d) && a.type == b.type &&
+           a.type == d.type;
 }
 
-Algorithm algorithm_of(const Product &p, const Layout &a, const Layout &b, const Layout &d, const Preference &preference) {
+Algorithm algorithm_of(const Product &p, const Layout &a, const Layout &b, const Layout &d,
+                       const Preference &preference) {
     Algorithm algorithm = {};
     algorithm.m = d.rows;
     algorithm.n = d.columns;
@@ -204,7 +207,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     return destroy<Lt>(handle, counts.cublas_handles, __func__);
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *product, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *product, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
     CUBLAS_CALL(ANY);
     if ((compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_FAST_TF32) || scale != CUDA_R_32F)
         return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -286,8 +290,9 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t product,
-                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
                                               cublasLtMatmulHeuristicResult_t results[], int *n) {
     CUBLAS_CALL(ANY);
     const Product *p = check<Product>(product);
@@ -341,8 +346,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
         violation("%s: the algorithm was chosen for another product", __func__);
         return CUBLAS_STATUS_INVALID_VALUE;
     }
-    if (workspace_bytes < algorithm.workspace ||
-        !places_good(algorithm, a, b, *p, d, workspace, lt->device))
+    if (workspace_bytes < algorithm.workspace || !places_good(algorithm, a, b, *p, d, workspace, lt->device))
         return CUBLAS_STATUS_INVALID_VALUE;
     const void *bias = p->bias;
     cudaError_t error = enqueue("cublasLt", stream, [=] {

@@ -29,9 +29,9 @@ struct Rule {
 };
 
 #define RULE(descriptor, name, type, least, most, required)                                                            \
-    {CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, least, most, required, true}
+    { CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, least, most, required, true }
 #define ANSWER(descriptor, name, type)                                                                                 \
-    {CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, 0, 64, false, false}
+    { CUDNN_BACKEND_##descriptor##_DESCRIPTOR, CUDNN_ATTR_##name, CUDNN_TYPE_##type, 0, 64, false, false }
 const Rule rules[] = {
     RULE(TENSOR, TENSOR_DATA_TYPE, DATA_TYPE, 1, 1, true),
     RULE(TENSOR, TENSOR_DIMENSIONS, INT64, 1, CUDNN_DIM_MAX, true),
@@ -66,7 +66,6 @@ const Rule rules[] = {
     RULE(OPERATIONGRAPH, OPERATIONGRAPH_OPS, BACKEND_DESCRIPTOR, 1, 16, true),
     RULE(ENGINEHEUR, ENGINEHEUR_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, 1, true),
     RULE(ENGINEHEUR, ENGINEHEUR_MODE, HEUR_MODE, 1, 1, true),
-    RULE(ENGINEHEUR, ENGINEHEUR_DEVICEPROP, BACKEND_DESCRIPTOR, 1, 1, false),
     ANSWER(ENGINEHEUR, ENGINEHEUR_RESULTS, BACKEND_DESCRIPTOR),
     ANSWER(ENGINECFG, ENGINECFG_ENGINE, BACKEND_DESCRIPTOR),
     ANSWER(ENGINE, ENGINE_GLOBAL_INDEX, INT64),
@@ -74,13 +73,19 @@ const Rule rules[] = {
     ANSWER(ENGINE, ENGINE_BEHAVIOR_NOTE, BEHAVIOR_NOTE),
     RULE(EXECUTION_PLAN, EXECUTION_PLAN_HANDLE, HANDLE, 1, 1, false),
     RULE(EXECUTION_PLAN, EXECUTION_PLAN_ENGINE_CONFIG, BACKEND_DESCRIPTOR, 1, 1, true),
-    RULE(EXECUTION_PLAN, EXECUTION_PLAN_DEVICEPROP, BACKEND_DESCRIPTOR, 1, 1, false),
     ANSWER(EXECUTION_PLAN, EXECUTION_PLAN_WORKSPACE_SIZE, INT64),
     RULE(VARIANT_PACK, VARIANT_PACK_UNIQUE_IDS, INT64, 0, 32, false),
     RULE(VARIANT_PACK, VARIANT_PACK_DATA_POINTERS, VOID_PTR, 0, 32, false),
     RULE(VARIANT_PACK, VARIANT_PACK_WORKSPACE, VOID_PTR, 1, 1, false),
+#if CUDNN_VERSION >= 90800
+    RULE(OPERATIONGRAPH, OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, BOOLEAN, 1, 1, false),
+    RULE(KERNEL_CACHE, KERNEL_CACHE_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, 1, true),
+    RULE(EXECUTION_PLAN, EXECUTION_PLAN_KERNEL_CACHE, BACKEND_DESCRIPTOR, 1, 1, false),
+    RULE(ENGINEHEUR, ENGINEHEUR_DEVICEPROP, BACKEND_DESCRIPTOR, 1, 1, false),
+    RULE(EXECUTION_PLAN, EXECUTION_PLAN_DEVICEPROP, BACKEND_DESCRIPTOR, 1, 1, false),
     RULE(DEVICEPROP, DEVICEPROP_DEVICE_ID, INT32, 1, 1, false),
     RULE(DEVICEPROP, DEVICEPROP_JSON_REPRESENTATION, CHAR, 1, 1 << 20, false),
+#endif
 };
 #undef RULE
 #undef ANSWER
@@ -143,7 +148,7 @@ cudnnStatus_t finalize_plan(Descriptor &d) {
     Descriptor *config = d.child(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     if (config->type != CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)
         return refuse(CUDNN_STATUS_BAD_PARAM, "not an engine configuration");
-    if (!d.find(CUDNN_ATTR_EXECUTION_PLAN_HANDLE) && !d.find(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP))
+    if (!d.find(CUDNN_ATTR_EXECUTION_PLAN_HANDLE)) /* or a device's properties; but those plans are not run */
         return refuse(CUDNN_STATUS_BAD_PARAM, "a plan without a handle");
     d.program = config->program;
     d.engine = config->engine;
@@ -183,8 +188,11 @@ cudnnStatus_t finalize_kind(Descriptor &d) {
         return finalize_plan(d);
     case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR:
         return finalize_pack(d);
+#if CUDNN_VERSION >= 90800
+    case CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR: /* of kernels that this does not compile */
     case CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR:
         return CUDNN_STATUS_SUCCESS;
+#endif
     default:
         return refuse(CUDNN_STATUS_BAD_PARAM, "this kind is not finalized by its user");
     }
@@ -342,7 +350,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudn
         return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no descriptor");
     const Rule *rule = rule_of(*d, name);
     if (d->finalized || !rule || !rule->settable)
-        return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d cannot be set%s", (int)name, d->finalized ? " any more" : "");
+        return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d cannot be set%s", (int)name,
+                      d->finalized ? " any more" : "");
     if (!type_fits(*rule, type))
         return refuse(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE, "attribute %d is not of type %d", (int)name, (int)type);
     if (count < rule->least || count > rule->most || (count && !array))
@@ -400,7 +409,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
         break;
     case CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE:
         if (d->engine->runtime_compiled)
-            give(std::vector<cudnnBackendBehaviorNote_t>{CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION}, wanted, &given, array);
+            give(std::vector<cudnnBackendBehaviorNote_t>{CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION}, wanted, &given,
+                 array);
         break;
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
         give(std::vector<int64_t>{d->engine->workspace_bytes}, wanted, &given, array);

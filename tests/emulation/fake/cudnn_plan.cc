@@ -118,7 +118,8 @@ void run(const Program &p, const Engine &engine, const Binding &b) {
 }
 
 /* The pointer of a unique id, checked. */
-cudnnStatus_t pointer_of(const Descriptor &pack, int64_t uid, const Tensor &t, size_t alignment, int device, void **data) {
+cudnnStatus_t pointer_of(const Descriptor &pack, int64_t uid, const Tensor &t, size_t alignment, int device,
+                         void **data) {
     auto uids = pack.all<int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
     auto pointers = pack.all<void *>(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
     for (size_t i = 0; i < uids.size(); i++) {

@@ -1,11 +1,14 @@
-/* The library's convolutions asked of cuDNN itself for a device that is not here: cuDNN's heuristics and its run-time
- * compiler work from a device's properties (tests/data/cudnn). Every kind of convolution must find an engine among those
- * that the heuristics put first; the table that is printed says which, with what workspace.
+/* The library's convolutions asked of cuDNN itself for a device that is not here: cuDNN's heuristics and its
+ * run-time compiler work from a device's properties (tests/data/cudnn). Every kind of convolution must find an
+ * engine among those that the heuristics put first, one that copies no view, and SiLU is compiled once for all
+ * shapes; the table that is printed says which, with what workspace.
  *
- * cudnn_conv.c knows handles alone: what it sets and finalises passes through here, and the device goes in its place. */
+ * cudnn_conv.c knows handles alone: what it sets and finalises passes through here, and the device goes in its
+ * place. */
 #include "check.h"
 #include "cuda/cuda.h"
 
+#include <dlfcn.h>
 #include <time.h>
 
 cudnnStatus_t __real_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
@@ -13,10 +16,11 @@ cudnnStatus_t __real_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBac
 cudnnStatus_t __wrap_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
                                               cudnnBackendAttributeType_t, int64_t, const void *);
 
-static cudnnBackendDescriptor_t device;
+static cudnnBackendDescriptor_t properties;
+static det_device device; /* for what plans share */
 
 static cudnnStatus_t set_device(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name) {
-    return __real_cudnnBackendSetAttribute(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &device);
+    return __real_cudnnBackendSetAttribute(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &properties);
 }
 
 cudnnStatus_t __wrap_cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
@@ -41,10 +45,10 @@ static bool open_device(const char *path) {
     REQUIRE(file, "%s", path);
     size_t n = fread(text, 1, sizeof text, file);
     fclose(file);
-    return cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device) == CUDNN_STATUS_SUCCESS &&
-           __real_cudnnBackendSetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)n,
-                                           text) == CUDNN_STATUS_SUCCESS &&
-           cudnnBackendFinalize(device) == CUDNN_STATUS_SUCCESS;
+    return cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &properties) == CUDNN_STATUS_SUCCESS &&
+           __real_cudnnBackendSetAttribute(properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                           (int64_t)n, text) == CUDNN_STATUS_SUCCESS &&
+           cudnnBackendFinalize(properties) == CUDNN_STATUS_SUCCESS;
 }
 
 typedef struct row {
@@ -56,11 +60,11 @@ typedef struct row {
     det_unit unit, post_unit;
 } row;
 
-#define F16    DET_TYPE_F16
-#define F32    DET_TYPE_F32
-#define BF16   DET_TYPE_BF16
-#define SILU   DET_UNIT_SILU
-#define RELU   DET_UNIT_RELU
+#define F16     DET_TYPE_F16
+#define F32     DET_TYPE_F32
+#define BF16    DET_TYPE_BF16
+#define SILU    DET_UNIT_SILU
+#define RELU    DET_UNIT_RELU
 #define NOTHING DET_UNIT_NONE
 
 static const row rows[] = {
@@ -88,13 +92,44 @@ static double cpu_seconds(void) {
 }
 
 static det_conv_problem problem_of(const row *r) {
-    det_conv_problem p = {.type = r->type, .n = 1, .h = r->size, .w = r->size, .c_in = r->c_in,
-                          .x_stride = r->c_in + r->x_beside, .c_out = r->c_out, .y_stride = r->c_out + r->y_beside,
-                          .residual_stride = r->c_out, .k = r->k, .stride = r->stride, .pad = r->k / 2,
-                          .groups = r->groups, .has_bias = true, .has_residual = r->residual, .unit = r->unit,
+    det_conv_problem p = {.type = r->type,
+                          .n = 1,
+                          .h = r->size,
+                          .w = r->size,
+                          .c_in = r->c_in,
+                          .x_stride = r->c_in + r->x_beside,
+                          .c_out = r->c_out,
+                          .y_stride = r->c_out + r->y_beside,
+                          .residual_stride = r->c_out,
+                          .k = r->k,
+                          .stride = r->stride,
+                          .pad = r->k / 2,
+                          .groups = r->groups,
+                          .has_bias = true,
+                          .has_residual = r->residual,
+                          .unit = r->unit,
                           .post_unit = r->post_unit};
     p.h_out = p.w_out = (r->size + 2 * p.pad - r->k) / r->stride + 1;
     return p;
+}
+
+/* Compilations so far; the fake driver counts them. */
+static int loads(void) {
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    const int *n = driver ? dlsym(driver, "fake_driver_loads") : NULL;
+    return n ? *n : 0;
+}
+
+/* SiLU at another size, with other channels and windows: nothing is compiled again. */
+static void test_cache(void) {
+    const row again = {"3x3 SiLU again", F16, 20, 96, 160, 3, 1, 1, 32, 0, false, SILU, NOTHING};
+    det_conv_problem p = problem_of(&again);
+    det_cudnn_conv *conv = NULL;
+    int n = 0, before = loads();
+    CHECK(det_cudnn_conv_find(&device, &p, false, 1, &conv, &n) == DET_OK && n == 1);
+    CHECK_MSG(before > 0 && loads() == before, "%d modules, then %d", before, loads());
+    if (n == 1)
+        det_cudnn_conv_free(conv);
 }
 
 static void test_row(const row *r) {
@@ -102,12 +137,14 @@ static void test_row(const row *r) {
     det_cudnn_conv *conv = NULL;
     int n = 0;
     double begin = cpu_seconds();
-    det_status status = det_cudnn_conv_find(NULL, &p, false, 1, &conv, &n);
+    det_status status = det_cudnn_conv_find(&device, &p, false, 1, &conv, &n);
     CHECK_MSG(status == DET_OK, "%s: %s", r->what, det_last_error());
     CHECK_MSG(n == 1, "%s: no engine", r->what);
     if (n == 1) {
         printf("  %-32s %-10s %8zu bytes of workspace, found in %.2f s\n", r->what, det_cudnn_conv_impl(conv),
                det_cudnn_conv_workspace(conv), cpu_seconds() - begin);
+        if (r->x_beside || r->y_beside) /* no copy of a view */
+            CHECK_MSG(det_cudnn_conv_workspace(conv) < (size_t)p.h * p.w * DET_MIN(p.c_in, p.c_out), "%s", r->what);
         det_cudnn_conv_free(conv);
     }
 }
@@ -120,6 +157,8 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         test_row(&rows[i]);
-    cudnnBackendDestroyDescriptor(device);
+    test_cache();
+    det_kernel_caches_close(&device.caches);
+    cudnnBackendDestroyDescriptor(properties);
     return check_report("cuDNN's plans");
 }

@@ -96,7 +96,8 @@ cudnnStatus_t finalize_convolution(Descriptor &d) {
         return refuse(CUDNN_STATUS_NOT_SUPPORTED, "the fake knows 2 spatial dimensions");
     for (auto name : lists)
         if ((int64_t)d.all<int64_t>(name).size() != n_dims)
-            return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d does not have %lld elements", (int)name, (long long)n_dims);
+            return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d does not have %lld elements", (int)name,
+                          (long long)n_dims);
     for (int64_t stride : d.all<int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES))
         if (stride < 1)
             return refuse(CUDNN_STATUS_BAD_PARAM, "stride %lld", (long long)stride);
@@ -131,7 +132,8 @@ cudnnStatus_t finalize_convolution_operation(Descriptor &d) {
                       (long long)c.y.c, (long long)c.w.n, (long long)c.w.c);
     if (c.y.h != positions(c.x.h, before[0], after[0], c.w.h, strides[0]) ||
         c.y.w != positions(c.x.w, before[1], after[1], c.w.w, strides[1]))
-        return refuse(CUDNN_STATUS_BAD_PARAM, "%lld x %lld is not what the windows give", (long long)c.y.h, (long long)c.y.w);
+        return refuse(CUDNN_STATUS_BAD_PARAM, "%lld x %lld is not what the windows give", (long long)c.y.h,
+                      (long long)c.y.w);
     if (c.w.pixel_stride != c.w.c || c.w.row_stride != c.w.w * c.w.c || c.w.picture_stride != c.w.h * c.w.row_stride)
         return refuse(CUDNN_STATUS_NOT_SUPPORTED_LAYOUT, "filters are dense: KRSC");
     if (c.x.type != c.w.type)
@@ -202,7 +204,8 @@ cudnnStatus_t check_uids(const std::vector<Descriptor *> &operations) {
     for (Descriptor *operation : operations)
         for (Descriptor *tensor : operation->made_of)
             if (!tensors.emplace(uid_of(*tensor), tensor).second && tensors[uid_of(*tensor)] != tensor)
-                return refuse(CUDNN_STATUS_BAD_PARAM, "unique id %lld stands for two tensors", (long long)uid_of(*tensor));
+                return refuse(CUDNN_STATUS_BAD_PARAM, "unique id %lld stands for two tensors",
+                              (long long)uid_of(*tensor));
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -228,7 +231,8 @@ cudnnStatus_t finalize_graph(Descriptor &d) {
     for (size_t i = 1; i < operations.size(); i++) {
         const Descriptor &operation = *operations[i];
         if (operation.type != CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR || operation.made_of[0] != y)
-            return refuse(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "operation %zu does not continue the one before", i);
+            return refuse(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "operation %zu does not continue the one before",
+                          i);
         if (!is_virtual(*y))
             return refuse(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "a value on the way is not virtual");
         program->steps.push_back(step_of(operation));

@@ -78,8 +78,9 @@ static void test_attributes(void) {
     SET(d, TENSOR_UNIQUE_ID, INT64, 1, two);
     bad("an attribute of a finalized tensor");
     int64_t n = 0;
-    CHECK(cudnnBackendGetAttribute(make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                   CUDNN_TYPE_INT64, 1, &n, &n) != CUDNN_STATUS_SUCCESS);
+    CHECK(cudnnBackendGetAttribute(make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR),
+                                   CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n,
+                                   &n) != CUDNN_STATUS_SUCCESS);
 }
 
 static descriptor convolution(int64_t pad, int64_t stride) {
@@ -179,7 +180,8 @@ static descriptor graph(int n, descriptor *operations) {
 /* Convolution, bias, SiLU, residual, ReLU. */
 static void test_graph(void) {
     const shape s = {2, 16, 5, 7};
-    descriptor x = tensor(1, (shape){2, 8, 5, 7}, false), w = tensor(2, (shape){16, 8, 3, 3}, false), steps[4], operations[5];
+    descriptor x = tensor(1, (shape){2, 8, 5, 7}, false), w = tensor(2, (shape){16, 8, 3, 3}, false), steps[4],
+               operations[5];
     for (int i = 0; i < 4; i++)
         steps[i] = tensor(10 + i, s, true);
     descriptor y = tensor(3, s, false), bias = tensor(4, (shape){1, 16, 1, 1}, false), residual = tensor(5, s, false);

@@ -49,10 +49,10 @@ struct Descriptor {
     cudnnBackendDescriptorType_t type;
     bool finalized = false;
     std::map<cudnnBackendAttributeName_t, Value> values;
-    std::shared_ptr<Program> program;   /* of operation graphs, and of what is made of them */
-    std::vector<Engine> engines;        /* heuristics */
-    std::shared_ptr<Engine> engine;     /* engines, configurations, plans */
-    std::vector<Descriptor *> made_of;  /* must live as long as this is used */
+    std::shared_ptr<Program> program;  /* of operation graphs, and of what is made of them */
+    std::vector<Engine> engines;       /* heuristics */
+    std::shared_ptr<Engine> engine;    /* engines, configurations, plans */
+    std::vector<Descriptor *> made_of; /* must live as long as this is used */
 
     const Value *find(cudnnBackendAttributeName_t name) const {
         auto at = values.find(name);

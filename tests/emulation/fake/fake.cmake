@@ -64,7 +64,7 @@ set_target_properties(fake_driver PROPERTIES OUTPUT_NAME cuda SOVERSION 1 LIBRAR
 add_executable(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c)
 target_include_directories(cudnn_plans_test PRIVATE ${PROJECT_SOURCE_DIR}/kernels)
 target_include_directories(cudnn_plans_test SYSTEM PRIVATE ${DET_CUDA_INCLUDES})
-target_link_libraries(cudnn_plans_test PRIVATE detect_test_support ${DET_CUDNN_LIBRARY})
+target_link_libraries(cudnn_plans_test PRIVATE detect_test_support ${DET_CUDNN_LIBRARY} ${CMAKE_DL_LIBS})
 target_link_options(cudnn_plans_test PRIVATE -Wl,--wrap=cudnnBackendSetAttribute)
 set_target_properties(cudnn_plans_test PROPERTIES LINKER_LANGUAGE CXX)
 add_dependencies(cudnn_plans_test fake_driver)

@@ -14,7 +14,7 @@
 
 namespace fake {
 
-/* ------------------------------------------------------------------------------------------- calls and their failures */
+/* ----------------------------------------------------------------------------------------- calls and their failures */
 
 enum class Library { runtime, cudnn, cublas };
 
@@ -29,14 +29,14 @@ enum Trait : unsigned {
 
 /* One per API function: takes the lock, counts, and says whether the call fails before it begins. */
 class Call {
-public:
+  public:
     Call(const char *function, Library library, unsigned traits);
     int planned; /* status to return, 0: go on */
     /* For runtime functions: remembers a failure as the thread's last error. */
     cudaError_t done(cudaError_t status);
     const char *function;
 
-private:
+  private:
     std::unique_lock<std::recursive_mutex> held_;
 };
 
@@ -59,12 +59,12 @@ inline uint64_t random_below(uint64_t n) {
     return random() % n;
 }
 
-extern cudaError_t broken; /* the sticky error, or cudaSuccess */
+extern cudaError_t broken;                     /* the sticky error, or cudaSuccess */
 extern thread_local bool inside_host_function; /* which must not call CUDA */
 /* Before a piece of work: counts it; false when the device is broken, perhaps just now by plan. */
 bool work_may_run();
 
-/* ------------------------------------------------------------------------------------------------------------ memory */
+/* ----------------------------------------------------------------------------------------------------------- memory */
 
 enum class Kind { pageable, pinned, device };
 
@@ -89,16 +89,16 @@ bool looks_like_host_pointer(uintptr_t value);
 
 /* Device memory can be touched while one of these lives; `device` -1: of all. */
 class Access {
-public:
+  public:
     explicit Access(int device);
     ~Access();
     Access(const Access &) = delete;
 
-private:
+  private:
     int before_;
 };
 
-/* ------------------------------------------------------------------------------------------------- streams and graphs */
+/* ----------------------------------------------------------------------------------------------- streams and graphs */
 
 int current_device(); /* of this thread */
 int n_devices();
@@ -116,12 +116,12 @@ void run_stream(CUstream_st *stream);
 void stream_state(fake_cuda_state *state);
 void graph_state(fake_cuda_state *state);
 
-/* ----------------------------------------------------------------------------------------------------------- numbers */
+/* ---------------------------------------------------------------------------------------------------------- numbers */
 
 size_t type_bytes(cudaDataType type); /* CUDA_R_32F, 16F, 16BF */
 float load(cudaDataType type, const void *p, int64_t index);
 void store(cudaDataType type, void *p, int64_t index, float value); /* rounds to nearest even */
-float round_tf32(float value);                                       /* to nearest even, 10 bits */
+float round_tf32(float value);                                      /* to nearest even, 10 bits */
 
 } // namespace fake
 

@@ -38,10 +38,10 @@ FAKE_CUDA_API void fake_cuda_fail_work(int64_t k, cudaError_t code);
 typedef struct fake_cuda_state {
     int64_t device_allocations, device_bytes, host_allocations, host_bytes;
     int64_t streams, events, graphs, graph_execs, cudnn_handles, cudnn_descriptors, cublas_handles, cublas_descriptors;
-    int64_t pending;        /* pieces of work that are queued */
-    int64_t peak_bytes;     /* of one device, since the last reset */
-    int64_t work;           /* pieces of work that ran since the last reset: kernels, copies, library calls */
-    int64_t device_waits;   /* calls that wait for a whole device: cudaDeviceSynchronize, cudaFree, ... */
+    int64_t pending;         /* pieces of work that are queued */
+    int64_t peak_bytes;      /* of one device, since the last reset */
+    int64_t work;            /* pieces of work that ran since the last reset: kernels, copies, library calls */
+    int64_t device_waits;    /* calls that wait for a whole device: cudaDeviceSynchronize, cudaFree, ... */
     int64_t pageable_copies; /* asynchronous copies from or to pageable memory */
 } fake_cuda_state;
 FAKE_CUDA_API fake_cuda_state fake_cuda_now(void);
@@ -66,8 +66,8 @@ FAKE_CUDA_API void fake_cuda_poke(void *device, const void *host, size_t n_bytes
 }
 
 #include <functional>
-/* Queues a kernel: `run` does its work when the stream gets there, again at every replay of a graph. `arguments` are its
- * arguments by value: what looks like a pointer to host memory there, other than to `kernel`, is a violation. */
+/* Queues a kernel: `run` does its work when the stream gets there, again at every replay of a graph. `arguments` are
+ * its arguments by value: what looks like a pointer to host memory there, other than to `kernel`, is a violation. */
 FAKE_CUDA_API cudaError_t fake_cuda_launch(const char *name, cudaStream_t stream, std::function<void()> run,
                                            const void *arguments, size_t n_bytes, const void *kernel);
 #endif

@@ -1,4 +1,5 @@
-/* The fake checks others; this checks the fake: that it computes what it should, and that it notices what it promises. */
+/* The fake checks others; this checks the fake: that it computes what it should, and that it notices what it
+ * promises. */
 #include "check.h"
 #include "fake_cuda.h"
 
@@ -48,7 +49,7 @@ bool nothing_held() {
     return !fake_cuda_holds(&state);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- memory */
+/* ----------------------------------------------------------------------------------------------------------- memory */
 
 void test_memory() {
     uint8_t *p = device<uint8_t>(100), seen[100], zero = 0;
@@ -78,9 +79,15 @@ void test_copies() {
     CHECK(violations([&] { cudaMemsetAsync(plain, 0, 16, s); }) == 1);
     CHECK(violations([&] { cudaMemcpy(a, plain, 16, cudaMemcpyHostToDevice); }) == 1);
     const int *argument = plain;
-    CHECK(violations([&] { fake_cuda_launch("kernel", s, [] {}, &argument, sizeof argument, nullptr); }) == 1);
+    CHECK(violations([&] {
+              fake_cuda_launch(
+                  "kernel", s, [] {}, &argument, sizeof argument, nullptr);
+          }) == 1);
     argument = a;
-    CHECK(violations([&] { fake_cuda_launch("kernel", s, [] {}, &argument, sizeof argument, nullptr); }) == 0);
+    CHECK(violations([&] {
+              fake_cuda_launch(
+                  "kernel", s, [] {}, &argument, sizeof argument, nullptr);
+          }) == 0);
     int grid[2][3] = {{1, 2, 9}, {3, 4, 9}};
     OK(cudaMemcpy2DAsync(a, 8, grid, 12, 8, 2, cudaMemcpyHostToDevice, s));
     OK(cudaMemcpyAsync(b, a, 16, cudaMemcpyDeviceToHost, s));
@@ -159,7 +166,7 @@ void test_events() {
     CHECK(nothing_held());
 }
 
-/* ------------------------------------------------------------------------------------------------------------ graphs */
+/* ----------------------------------------------------------------------------------------------------------- graphs */
 
 cudaError_t end(cudaStream_t s, cudaGraph_t *graph) {
     return cudaStreamEndCapture(s, graph);
@@ -249,7 +256,7 @@ void test_capture_rules() {
     CHECK(nothing_held());
 }
 
-/* ---------------------------------------------------------------------------------------------------------- failures */
+/* --------------------------------------------------------------------------------------------------------- failures */
 
 void test_failures() {
     cudaStream_t s = stream();

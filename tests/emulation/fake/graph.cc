@@ -25,7 +25,7 @@ template <class T> T *check(std::set<T *> &live, T *handle, const char *function
 
 /* Where one launch of a graph has got to. */
 class Run {
-public:
+  public:
     explicit Run(std::shared_ptr<const Graph> graph) : graph_(std::move(graph)), done_(graph_->nodes.size(), false) {
     }
 
@@ -44,7 +44,7 @@ public:
         return free.size() == 1 && std::all_of(done_.begin(), done_.end(), [](bool done) { return done; });
     }
 
-private:
+  private:
     bool may_run(const Node &node) const {
         return std::all_of(node.after.begin(), node.after.end(), [this](int i) { return done_[(size_t)i]; });
     }

@@ -12,7 +12,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(address, n_bytes) ((void)(address), (void)(n_bytes))
+#define ASAN_POISON_MEMORY_REGION(address, n_bytes)   ((void)(address), (void)(n_bytes))
 #define ASAN_UNPOISON_MEMORY_REGION(address, n_bytes) ((void)(address), (void)(n_bytes))
 #endif
 
@@ -198,7 +198,8 @@ bool canaries_intact() {
     bool good = true;
     for (auto &entry : table()) {
         if (!intact(entry.second)) {
-            violation("the bytes around %p of %zu bytes were overwritten", (void *)entry.second.data, entry.second.n_bytes);
+            violation("the bytes around %p of %zu bytes were overwritten", (void *)entry.second.data,
+                      entry.second.n_bytes);
             draw_canaries(entry.second);
             good = false;
         }
@@ -214,9 +215,11 @@ void memory_state(fake_cuda_state *state) {
     }
 }
 
-/* Where Linux puts stacks, heaps and mappings on 64-bit machines; numbers in arguments are rarely as high. */
+/* Where Linux puts stacks, heaps and mappings on 64-bit machines; numbers in arguments are rarely as high. But padding
+ * behind a small number may still hold half of an old pointer, and behind a bool nearly all of it. */
 bool looks_like_host_pointer(uintptr_t value) {
-    if (value >> 32 < 0x5500 || value >> 47 || find((void *)value))
+    bool number = (uint32_t)value < 1 << 20, boolean = (value & 0xff) <= 1;
+    if (value >> 32 < 0x5500 || value >> 47 || number || boolean || find((void *)value))
         return false;
     unsigned char resident;
     return mincore((void *)(value / PAGE * PAGE), PAGE, &resident) == 0;
@@ -243,7 +246,7 @@ void fake_cuda_poke(void *device, const void *host, size_t n_bytes) {
     memcpy(device, host, n_bytes);
 }
 
-/* -------------------------------------------------------------------------------------------------- taking, giving back */
+/* ---------------------------------------------------------------------------------------------- taking, giving back */
 
 cudaError_t cudaMalloc(void **memory, size_t n_bytes) {
     RUNTIME_CALL(UNSAFE);
@@ -330,7 +333,7 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const vo
     return call.done(cudaSuccess);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- copies */
+/* ----------------------------------------------------------------------------------------------------------- copies */
 
 namespace {
 
@@ -379,7 +382,8 @@ bool rows_good(const Rows &r, cudaMemcpyKind direction, const char *function) {
         !whole(r.from, from_bytes, function))
         return false;
     if (!direction_fits(direction, kind_of(r.to), kind_of(r.from))) {
-        violation("%s: direction %d does not fit %p <- %p", function, (int)direction, (void *)r.to, (const void *)r.from);
+        violation("%s: direction %d does not fit %p <- %p", function, (int)direction, (void *)r.to,
+                  (const void *)r.from);
         return false;
     }
     return true;
@@ -404,7 +408,9 @@ cudaError_t copy_async(Call &call, const Rows &r, cudaMemcpyKind direction, cuda
     if (pageable_from && random_below(2)) {
         auto staged = std::make_shared<std::vector<char>>(r.width * r.height);
         copy({staged->data(), r.width, r.from, r.from_pitch, r.width, r.height});
-        return enqueue("copy", stream, [r, staged] { copy({r.to, r.to_pitch, staged->data(), r.width, r.width, r.height}); });
+        return enqueue("copy", stream, [r, staged] {
+            copy({r.to, r.to_pitch, staged->data(), r.width, r.width, r.height});
+        });
     }
     cudaError_t status = enqueue("copy", stream, [r] { copy(r); });
     if (status == cudaSuccess && pageable_to && random_below(2))
@@ -416,14 +422,15 @@ cudaError_t copy_async(Call &call, const Rows &r, cudaMemcpyKind direction, cuda
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, cudaMemcpyKind direction, cudaStream_t stream) {
     RUNTIME_CALL(ANY);
-    return call.done(copy_async(call, {(char *)to, n_bytes, (const char *)from, n_bytes, n_bytes, 1}, direction, stream));
+    return call.done(
+        copy_async(call, {(char *)to, n_bytes, (const char *)from, n_bytes, n_bytes, 1}, direction, stream));
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
                               size_t height, cudaMemcpyKind direction, cudaStream_t stream) {
     RUNTIME_CALL(ANY);
-    return call.done(copy_async(call, {(char *)to, to_pitch, (const char *)from, from_pitch, width, height}, direction,
-                                stream));
+    return call.done(
+        copy_async(call, {(char *)to, to_pitch, (const char *)from, from_pitch, width, height}, direction, stream));
 }
 
 /* Works, but through the default stream, which a library has no business with. */

@@ -40,10 +40,12 @@ thread_local CUstream_st *per_thread = nullptr; /* cudaStreamPerThread; lives as
 
 } // namespace
 
-/* Runs streams until done() says so. How the others get on meanwhile is drawn at every wait: hardly, alike, or first. */
+/* Runs streams until done() says so. How the others get on meanwhile is drawn at every wait: hardly, alike, or
+ * first. */
 void run_until(const std::function<bool()> &done, CUstream_st *target) {
     enum { ALIKE = 0, TARGET_FIRST = 1, OTHERS_FIRST = 2, N_MOODS };
     uint64_t mood = random_below(N_MOODS);
+    Access access(target ? target->device : current_device()); /* not opened and closed for every piece */
     while (!done()) {
         std::vector<CUstream_st *> others;
         for (CUstream_st *s : streams())
@@ -177,7 +179,8 @@ cudaError_t fake_cuda_launch(const char *name, cudaStream_t stream, std::functio
     if (!s)
         return call.done(cudaErrorInvalidResourceHandle);
     if (s->device != current_device()) {
-        violation("%s: launched into a stream of device %d while device %d is current", name, s->device, current_device());
+        violation("%s: launched into a stream of device %d while device %d is current", name, s->device,
+                  current_device());
         return call.done(cudaErrorInvalidResourceHandle);
     }
     for (size_t i = 0; i + sizeof(uintptr_t) <= n_bytes; i += sizeof(uintptr_t)) {

@@ -18,7 +18,7 @@ struct Moments {
 /* A piece of work: one step at a time, until it says that it is done. */
 struct Work {
     std::string name;
-    std::function<bool()> step; /* true: done */
+    std::function<bool()> step;  /* true: done */
     std::function<bool()> ready; /* empty: always */
 };
 
