@@ -4,7 +4,6 @@
 #include "log.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -25,17 +24,6 @@ static bool is_slow(const connections *all, const connection_record *client, dou
     return waited_ms > PATIENCE * all->limit_ms || !has_unread(client);
 }
 
-/* Whether the client has closed its side before its request was whole. libmicrohttpd misses that where the last bytes and
- * the end come together. Only for certain after several looks: the request may just have been read and not yet counted. */
-static bool is_gone(connection_record *client) {
-    enum { LOOKS = 4 };
-    struct pollfd side = {.fd = client->socket, .events = POLLRDHUP};
-    bool awaited = client->phase == CONNECTION_WAITING || client->phase == CONNECTION_RECEIVING;
-    bool gone = awaited && poll(&side, 1, 0) == 1 && (side.revents & POLLRDHUP) != 0 && !has_unread(client);
-    client->n_gone = gone ? client->n_gone + 1 : 0;
-    return client->n_gone >= LOOKS;
-}
-
 /* Shuts the slow ones down; libmicrohttpd then sees their end and closes them. A record leaves the list before its socket
  * is closed, so no other connection's socket can have the number. */
 static void *reap(void *arguments) {
@@ -45,13 +33,11 @@ static void *reap(void *arguments) {
     while (!all->stopping) {
         double now_ms = clock_ms();
         for (connection_record *client = all->first; client != NULL; client = client->next) {
-            bool slow = is_slow(all, client, now_ms);
-            if (!slow && !is_gone(client))
+            if (!is_slow(all, client, now_ms))
                 continue;
             shutdown(client->socket, SHUT_RDWR);
             client->since_ms = now_ms; /* once is enough */
-            client->n_gone = 0;
-            atomic_fetch_add(all->n_closed, slow);
+            atomic_fetch_add(all->n_closed, 1);
         }
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
@@ -119,7 +105,6 @@ void connections_enter(connections *all, connection_record *client, connection_p
     client->fresh = false;
     client->phase = phase;
     client->since_ms = clock_ms();
-    client->n_gone = 0;
     pthread_mutex_unlock(&all->mutex);
 }
 

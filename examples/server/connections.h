@@ -19,7 +19,6 @@ typedef struct connection_record {
     bool fresh; /* has not yet asked anything */
     connection_phase phase;
     double since_ms;
-    int n_gone; /* looks in a row at which the client had closed its side, and nothing was left to read */
     struct connection_record *next, *previous;
 } connection_record;
 
