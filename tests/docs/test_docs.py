@@ -14,7 +14,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from blocks import ROOT, SHOWN, TRIED, blocks, commands, run, try_c, try_command, try_python
+from blocks import LONG_RUNNING, ROOT, SHOWN, TRIED, blocks, commands, run, try_c, try_command, try_python
 
 BUILD = Path(os.environ["DET_BUILD"])
 MODEL = Path(os.environ["DET_TEST_MODEL"])
@@ -28,7 +28,7 @@ class Blocks(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         os.environ["LIBDETECT_LIBRARY"] = str(BUILD / "libdetect.so")
         os.environ["LIBDETECT_MODEL"] = str(MODEL)
-        self.tools = {name: BUILD / name for name in ("detect", "minimal") if (BUILD / name).exists()}
+        self.tools = {name: BUILD / name for name in ("detect", "minimal", *LONG_RUNNING) if (BUILD / name).exists()}
         self.tools["python"] = Path(sys.executable)
 
     def prepare(self, text):
