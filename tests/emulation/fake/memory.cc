@@ -234,16 +234,21 @@ void fake_cuda_limit_memory(int64_t n_bytes) {
     set_limit = n_bytes;
 }
 
+/* Past a sanitizer, too: tests may write into canaries. */
+__attribute__((no_sanitize("address"))) static void copy_bytes(volatile char *to, const volatile char *from, size_t n) {
+    Access access(ALL_DEVICES);
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[i];
+}
+
 void fake_cuda_peek(void *host, const void *device, size_t n_bytes) {
     Call call("fake_cuda_peek", Library::runtime, NO_DEVICE);
-    Access access(ALL_DEVICES);
-    memcpy(host, device, n_bytes);
+    copy_bytes((char *)host, (const char *)device, n_bytes);
 }
 
 void fake_cuda_poke(void *device, const void *host, size_t n_bytes) {
     Call call("fake_cuda_poke", Library::runtime, NO_DEVICE);
-    Access access(ALL_DEVICES);
-    memcpy(device, host, n_bytes);
+    copy_bytes((char *)device, (const char *)host, n_bytes);
 }
 
 /* ---------------------------------------------------------------------------------------------- taking, giving back */
