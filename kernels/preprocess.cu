@@ -21,7 +21,7 @@ enum {
 struct target {
     det_view y;
     float mean, scale, pad; /* pad is normalised */
-    bool wide;              /* stores of 16 bytes */
+    int wide;               /* 1: stores of 16 bytes; an int, so that no byte of an argument is left to chance */
 };
 
 /* Between pixels `low` and `high` of a row or column, with these weights. */
