@@ -285,10 +285,15 @@ static det_status fetch_result(const rig *r, const det_step *step) {
     return backend->get(r->plan.device, step->output, step->output_shape, step->output_stride, r->step->output);
 }
 
+/* As the backend does it, which sees to its threads. */
+static det_status run_step(rig *r, const det_frame *frame) {
+    return r->plan.backend->run_steps(r->plan.device, &r->plan, frame, r->index, r->index + 1);
+}
+
 static det_status run_on_device(rig *r, const det_frame *frame) {
     const det_step *step = &r->plan.steps[r->index];
     DET_TRY(send_inputs(r, step));
-    DET_TRY(r->plan.backend->run_steps(r->plan.device, &r->plan, frame, r->index, r->index + 1));
+    DET_TRY(run_step(r, frame));
     return fetch_result(r, step);
 }
 
@@ -313,7 +318,7 @@ det_status rig_run(rig *r, int n) {
     memset(start_of(&r->objects), FILL, r->objects.n_bytes);
     for (int i = 0; i < node->n_inputs; i++)
         memcpy(r->step->inputs[i], r->inputs[i], r->tensors[node->inputs[i]].n_bytes);
-    det_status status = r->on_host ? det_plan_run_step(&r->plan, r->index, &frame, NULL) : run_on_device(r, &frame);
+    det_status status = r->on_host ? run_step(r, &frame) : run_on_device(r, &frame);
     fetch_output(r);
     return status;
 }
