@@ -71,8 +71,7 @@ char *canary_before(const Allocation &a) {
 }
 
 void draw_canaries(const Allocation &a) {
-    ASAN_UNPOISON_MEMORY_REGION(canary_before(a), CANARY_BYTES);
-    ASAN_UNPOISON_MEMORY_REGION(a.data + a.n_bytes, CANARY_BYTES);
+    ASAN_UNPOISON_MEMORY_REGION(a.pages, a.page_bytes);
     memset(canary_before(a), CANARY, CANARY_BYTES);
     memset(a.data + a.n_bytes, CANARY, CANARY_BYTES);
     ASAN_POISON_MEMORY_REGION(canary_before(a), CANARY_BYTES);
