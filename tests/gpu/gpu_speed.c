@@ -3,9 +3,8 @@
  *     gpu_speed MODEL PRECISION BATCH[,BATCH...] [SECONDS]
  *
  * From 640x640 pictures of seeded noise in device memory to boxes on the host: latency of det_run, one call after the
- * other (median, P99), and pictures a second of two contexts with two runs each on their way. Beside them the share of the
- * roof that docs/performance.md defines: what the layers' arithmetic and bytes would take at the device's measured
- * peak, over what they took. */
+ * other (median, P99), and pictures a second of two contexts with two runs each on their way. Beside them roof_ms, what
+ * the layers' bytes alone would take at the bandwidth that a large copy on the device reaches here. */
 #include "check.h"
 #include "libdetect/detect.h"
 
@@ -48,6 +47,38 @@ static void make_pictures(void) {
                                   .format = DET_RGB8, .memory = DET_MEMORY_DEVICE};
     }
     free(noise);
+}
+
+/* Bytes a second, read and written, of copies on the device. */
+static double measure_bandwidth(void) {
+    enum { REPEATS = 10 };
+    const size_t n_bytes = (size_t)1 << 30;
+    void *from, *to;
+    cudaStream_t stream;
+    CUDA_OK(cudaMalloc(&from, n_bytes));
+    CUDA_OK(cudaMalloc(&to, n_bytes));
+    CUDA_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    double begin = 0;
+    for (int i = -1; i < REPEATS; i++) {
+        if (i == 0) {
+            CUDA_OK(cudaStreamSynchronize(stream));
+            begin = now();
+        }
+        CUDA_OK(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, stream));
+    }
+    CUDA_OK(cudaStreamSynchronize(stream));
+    double rate = 2.0 * REPEATS * (double)n_bytes / (now() - begin);
+    CUDA_OK(cudaStreamDestroy(stream));
+    cudaFree(from);
+    cudaFree(to);
+    return rate;
+}
+
+static double roof_ms(const det_profile *p, double bandwidth) {
+    double n_bytes = 0;
+    for (int i = 0; i < p->n_layers; i++)
+        n_bytes += (double)p->layers[i].bytes;
+    return 1e3 * n_bytes / bandwidth;
 }
 
 static void choose_pictures(det_image *images, int batch, int run) {
@@ -131,7 +162,7 @@ static void print_stages(const det_profile *p) {
            (double)p->upload_ms, (double)p->preprocess_ms, (double)p->network_ms, (double)p->decode_ms, (double)p->nms_ms);
 }
 
-static void measure(const det_model *model, const char *precision, int batch, double seconds) {
+static void measure(const det_model *model, const char *precision, int batch, double seconds, double bandwidth) {
     det_context_options options;
     det_context_options_init(&options);
     options.device = DET_DEVICE_CUDA;
@@ -149,12 +180,13 @@ static void measure(const det_model *model, const char *precision, int batch, do
     OK(det_context_get_info(contexts[0], &about));
     int n = measure_latency(contexts[0], batch, seconds);
     OK(det_context_get_profile(contexts[0], &profile));
-    double rate = measure_throughput(contexts, batch, seconds);
+    double roof = roof_ms(&profile, bandwidth), rate = measure_throughput(contexts, batch, seconds);
     printf("{\"family\": \"%s\", \"variant\": \"%s\", \"precision\": \"%s\", \"batch\": %d, \"runs\": %d, ", info.family,
            info.variant, precision, batch, n);
     printf("\"median_ms\": %.4f, \"p99_ms\": %.4f, \"pictures_per_second\": %.1f, \"create_s\": %.3f, ", latencies[n / 2],
            latencies[n * 99 / 100], rate, created);
     print_stages(&profile);
+    printf(", \"roof_ms\": %.4f, \"copy_gbs\": %.1f", roof, 1e-9 * bandwidth);
     printf(", \"gmac\": %.3f, \"weights_bytes\": %lld, \"arena_bytes\": %lld}\n", 1e-9 * (double)about.macs,
            (long long)about.weights_bytes, (long long)about.arena_bytes);
     fflush(stdout);
@@ -167,10 +199,11 @@ int main(int argc, char **argv) {
     det_model *model;
     OK(det_model_open(argv[1], &model));
     make_pictures();
+    double bandwidth = measure_bandwidth();
     for (char *text = argv[3]; *text; text += *text == ',') {
         int batch = (int)strtol(text, &text, 10);
         REQUIRE(batch >= 1 && batch <= 256, "batch %d", batch);
-        measure(model, argv[2], batch, argc > 4 ? atof(argv[4]) : 1);
+        measure(model, argv[2], batch, argc > 4 ? atof(argv[4]) : 1, bandwidth);
     }
     det_model_close(model);
     return 0;
