@@ -28,6 +28,7 @@ class BuildWithLibrary(build_py):
         package, build = Path(self.build_lib) / "libdetect", Path(self.build_lib).resolve().parent / "native"
         options = ["-DDET_BUILD_TESTS=OFF", "-DDET_BUILD_EXAMPLES=OFF", "-DDET_BUILD_STATIC=OFF"]
         options += shlex.split(os.environ.get("CMAKE_ARGS", ""))
+        (build / "CMakeCache.txt").unlink(missing_ok=True)  # it names the ninja of an environment that pip has removed
         subprocess.run(["cmake", "-S", SOURCE, "-B", build, "-G", "Ninja", *options], check=True)
         subprocess.run(["cmake", "--build", build], check=True)
         prefix = build / "installed"
