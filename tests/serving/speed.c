@@ -1,9 +1,10 @@
 /* How fast a pool is beside the best that its contexts can do without one.
  *
- *     serving_speed [--model FILE] [--device cpu|cuda] [--size PIXELS] [--batch N] [--threads N] [--seconds S] [--check]
+ *     serving_speed [--model FILE] [--device cpu|cuda] [--size PIXELS] [--batch N] [--threads N] [--seconds S]
+ *                   [--rounds N] [--check]
  *
- * --threads: of each CPU context (default 1). --check: exit status 1 where a figure misses its mark; for a machine that
- * does nothing else. */
+ * --threads: of each CPU context (default 1). --seconds: of each measurement (3). --rounds: all of them in turn, so often;
+ * figures are medians (1). --check: exit status 1 where a figure misses its mark; for a machine that does nothing else. */
 #include "check.h"
 #include "libdetect/detect.h"
 #include "make_model.h"
@@ -13,17 +14,17 @@
 #include <stdbool.h>
 #include <time.h>
 
-enum { WIDTH = 640, HEIGHT = 480, ROOM = 100, MAX_BATCH = 64, MAX_LONE = 200 };
+enum { WIDTH = 640, HEIGHT = 480, ROOM = 100, MAX_BATCH = 64, MAX_LONE = 200, MAX_ROUNDS = 100 };
 
 typedef struct settings {
     const char *model;
     int32_t device;
-    int size, batch, threads;
+    int size, batch, threads, rounds;
     double seconds;
     bool check;
 } settings;
 
-static settings s = {.device = DET_DEVICE_CPU, .size = 320, .batch = 8, .threads = 1, .seconds = 3};
+static settings s = {.device = DET_DEVICE_CPU, .size = 320, .batch = 8, .threads = 1, .rounds = 1, .seconds = 3};
 static det_model *model;
 static uint8_t pixels[WIDTH * HEIGHT * 3];
 static const det_image picture = {
@@ -145,12 +146,44 @@ static double pooled(int n_contexts, int max_delay_us) {
     return speed;
 }
 
-static int compare(const void *a, const void *b) {
-    return (*(const int64_t *)a > *(const int64_t *)b) - (*(const int64_t *)a < *(const int64_t *)b);
+static int compare_numbers(const void *a, const void *b) {
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+static double median(double *values, int n) {
+    qsort(values, (size_t)n, sizeof *values, compare_numbers);
+    return 0.5 * (values[(n - 1) / 2] + values[n / 2]);
+}
+
+/* Pictures per second with as many on their way as there is room for. Ratios are taken round by round. */
+static void load(void) {
+    static double lone[MAX_ROUNDS], batches[MAX_ROUNDS], pool[MAX_ROUNDS], two[MAX_ROUNDS], of_best[MAX_ROUNDS],
+        delayed_of_best[MAX_ROUNDS], beside_one[MAX_ROUNDS];
+    for (int i = 0; i < s.rounds; i++) {
+        lone[i] = fixed(1);
+        batches[i] = fixed(s.batch);
+        pool[i] = pooled(1, 0);
+        two[i] = pooled(2, 0);
+        double best = lone[i] > batches[i] ? lone[i] : batches[i];
+        of_best[i] = 100 * pool[i] / best;
+        delayed_of_best[i] = 100 * pooled(1, 2000) / best;
+        beside_one[i] = two[i] / pool[i];
+    }
+    figure("a context, one picture after the other", median(lone, s.rounds), 0, "pictures/s");
+    figure("a context, batch after batch", median(batches, s.rounds), 0, "pictures/s");
+    figure("a pool of one context", median(pool, s.rounds), 0, "pictures/s");
+    figure("    of the best above", median(of_best, s.rounds), 90, "%");
+    figure("    with max_delay_us 2000, of the best above", median(delayed_of_best, s.rounds), 90, "%");
+    figure("a pool of two contexts", median(two, s.rounds), 0, "pictures/s");
+    figure("    beside one", median(beside_one, s.rounds), 0, "times");
+    printf("    beside one, in each round, the least first:");
+    for (int i = 0; i < s.rounds; i++)
+        printf(" %.2f", beside_one[i]);
+    printf("\n");
 }
 
 static void light_load(int max_delay_us) {
-    int64_t waits[MAX_LONE];
+    double waits[MAX_LONE];
     int n = s.seconds < 1 ? 10 : MAX_LONE;
     det_pool *pool = create_pool(1, max_delay_us);
     det_object objects[ROOM];
@@ -163,15 +196,15 @@ static void light_load(int max_delay_us) {
         det_answer answer = {.struct_size = sizeof answer};
         NEED(det_pool_submit(pool, &picture, &request, NULL, NULL, &ticket));
         NEED(det_pool_wait(pool, ticket, -1, &answer));
-        waits[i] = answer.wait_us;
+        waits[i] = (double)answer.wait_us;
     }
     det_pool_destroy(pool);
-    qsort(waits, (size_t)n, sizeof *waits, compare);
+    double middle = median(waits, n); /* which sorts them */
     char what[80];
     snprintf(what, sizeof what, "lone requests, delay %d us: wait, median", max_delay_us);
-    figure(what, (double)waits[n / 2], 0, "us");
-    figure("    99 of 100 below", (double)waits[n * 99 / 100], 0, "us");
-    n_missed += waits[n / 2] > max_delay_us + 1000;
+    figure(what, middle, 0, "us");
+    figure("    99 of 100 below", waits[n * 99 / 100], 0, "us");
+    n_missed += middle > max_delay_us + 1000;
 }
 
 static void take_options(int argc, char **argv) {
@@ -192,12 +225,15 @@ static void take_options(int argc, char **argv) {
             s.batch = atoi(value);
         else if (!strcmp(name, "--threads"))
             s.threads = atoi(value);
+        else if (!strcmp(name, "--rounds"))
+            s.rounds = atoi(value);
         else if (!strcmp(name, "--seconds"))
             s.seconds = atof(value);
         else
             REQUIRE(false, "%s is no option", name);
     }
     REQUIRE(s.batch >= 1 && s.batch <= MAX_BATCH && s.seconds > 0, "batch %d, %g seconds", s.batch, s.seconds);
+    REQUIRE(s.rounds >= 1 && s.rounds <= MAX_ROUNDS, "%d rounds", s.rounds);
 }
 
 static void open_model(void) {
@@ -216,15 +252,7 @@ int main(int argc, char **argv) {
     uint64_t random = 1;
     for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)random_next(&random);
-    double one = fixed(1), batch = fixed(s.batch), best = one > batch ? one : batch;
-    figure("a context, one picture after the other", one, 0, "pictures/s");
-    figure("a context, batch after batch", batch, 0, "pictures/s");
-    double pool_1 = pooled(1, 0), delayed = pooled(1, 2000), pool_2 = pooled(2, 0);
-    figure("a pool of one context", pool_1, 0, "pictures/s");
-    figure("    of the best above", 100 * pool_1 / best, 90, "%");
-    figure("    with max_delay_us 2000, of the best above", 100 * delayed / best, 90, "%");
-    figure("a pool of two contexts", pool_2, 0, "pictures/s");
-    figure("    beside one", pool_2 / pool_1, 0, "times");
+    load();
     light_load(0);
     light_load(2000);
     det_model_close(model);
