@@ -28,6 +28,15 @@ det_status det_take_struct(void *ours, size_t our_bytes, size_t least_bytes, con
     return DET_OK;
 }
 
+void det_init_struct(const void *defaults, size_t our_bytes, void *theirs, size_t their_bytes) {
+    if (!theirs || their_bytes < sizeof their_bytes)
+        return;
+    size_t known_bytes = DET_MIN(our_bytes, their_bytes);
+    memcpy(theirs, defaults, known_bytes);
+    memset((char *)theirs + known_bytes, 0, their_bytes - known_bytes);
+    memcpy(theirs, &their_bytes, sizeof their_bytes);
+}
+
 det_status det_check_struct(const void *theirs, size_t our_bytes, const char *name) {
     size_t their_bytes;
     if (!theirs)
@@ -103,9 +112,9 @@ void det_model_close(det_model *model) {
 
 /* ------------------------------------------------------------------------------------------------------- context */
 
-void det_context_options_init(det_context_options *options) {
-    if (options)
-        *options = (det_context_options){.struct_size = sizeof *options};
+void det_context_options_init_sized(det_context_options *options, size_t struct_size) {
+    static const det_context_options defaults = {0};
+    det_init_struct(&defaults, sizeof defaults, options, struct_size);
 }
 
 static det_status check_side(int value, const char *name) {
@@ -196,14 +205,10 @@ static void leave(det_context *context) {
     atomic_flag_clear(&context->busy);
 }
 
-void det_thresholds_init(det_thresholds *thresholds) {
-    if (thresholds)
-        *thresholds = (det_thresholds){.struct_size = sizeof *thresholds,
-                                       .score = -1,
-                                       .iou = -1,
-                                       .class_agnostic = -1,
-                                       .multi_label = -1,
-                                       .max_objects = -1};
+void det_thresholds_init_sized(det_thresholds *thresholds, size_t struct_size) {
+    static const det_thresholds defaults = {
+        .score = -1, .iou = -1, .class_agnostic = -1, .multi_label = -1, .max_objects = -1};
+    det_init_struct(&defaults, sizeof defaults, thresholds, struct_size);
 }
 
 det_status det_check_thresholds(const det_thresholds *t, int n_classes) {

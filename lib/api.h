@@ -10,6 +10,9 @@ enum { DET_MAX_CANDIDATES = 65536 };
  * must not ask for what we do not know. Both begin with struct_size. */
 det_status det_take_struct(void *ours, size_t our_bytes, size_t least_bytes, const void *theirs, const char *name);
 
+/* Fills in a caller's struct of their_bytes with our defaults: no byte beyond, and zeros where it is longer than ours. */
+void det_init_struct(const void *defaults, size_t our_bytes, void *theirs, size_t their_bytes);
+
 /* Whether a struct says how large it is. */
 det_status det_check_struct(const void *theirs, size_t our_bytes, const char *name);
 /* Fills in as much of a caller's struct as it has room for, struct_size aside. */

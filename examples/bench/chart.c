@@ -47,24 +47,30 @@ static void linear_ticks(axis *a) {
     double step = nice_step(a->high - a->low, 6);
     a->low = floor(a->low / step + 1e-9) * step;
     a->high = ceil(a->high / step - 1e-9) * step;
-    for (double at = a->low; at <= a->high + step / 2 && a->n_ticks < MOST_TICKS; at += step)
+    for (int i = 0; a->low + i * step <= a->high + step / 2 && a->n_ticks < MOST_TICKS; i++) {
+        double at = a->low + i * step;
         a->ticks[a->n_ticks++] = fabs(at) < step / 1000 ? 0 : at;
+    }
 }
 
 /* The ends go to 1, 2 or 5 times a power of ten; every one of them is a tick where there is room, else the powers. */
 static void logarithmic_ticks(axis *a) {
     static const double digits[] = {1, 2, 5};
-    double first = pow(10, floor(log10(a->low))), low = first, high = HUGE_VAL;
-    for (double power = first; high == HUGE_VAL; power *= 10)
+    int first = (int)floor(log10(a->low));
+    double low = pow(10, first), high = HUGE_VAL;
+    for (int power = first; high == HUGE_VAL; power++)
         for (int i = 0; i < 3 && high == HUGE_VAL; i++) {
-            low = digits[i] * power <= a->low * 1.0001 ? digits[i] * power : low;
-            high = digits[i] * power >= a->high * 0.9999 && digits[i] * power > low ? digits[i] * power : high;
+            double at = digits[i] * pow(10, power);
+            low = at <= a->low * 1.0001 ? at : low;
+            high = at >= a->high * 0.9999 && at > low ? at : high;
         }
     bool sparse = log10(high / low) > 3;
-    for (double power = first; power <= high * 1.0001; power *= 10)
-        for (int i = 0; i < (sparse ? 1 : 3) && a->n_ticks < MOST_TICKS; i++)
-            if (digits[i] * power >= low * 0.9999 && digits[i] * power <= high * 1.0001)
-                a->ticks[a->n_ticks++] = digits[i] * power;
+    for (int power = first; pow(10, power) <= high * 1.0001; power++)
+        for (int i = 0; i < (sparse ? 1 : 3) && a->n_ticks < MOST_TICKS; i++) {
+            double at = digits[i] * pow(10, power);
+            if (at >= low * 0.9999 && at <= high * 1.0001)
+                a->ticks[a->n_ticks++] = at;
+        }
     a->low = low;
     a->high = high;
 }

@@ -182,8 +182,8 @@ typedef struct open_loop {
 
 /* Seconds from the start to request `number`. */
 static double due_after(const open_plan *plan, int64_t number) {
-    int64_t n = (int64_t)plan->n_phases;
-    return (double)(number / n) * plan->period + plan->phases[number % n];
+    int64_t n = (int64_t)plan->n_phases, n_periods = number / n;
+    return (double)n_periods * plan->period + plan->phases[number % n];
 }
 
 /* Takes the next request, in the order in which they are due. False: there are no more. */

@@ -278,8 +278,9 @@ static TRITONSERVER_Error *create_responses(work *all, TRITONBACKEND_Request **r
 TRITONSERVER_Error *execute(instance_state *state, TRITONBACKEND_Request **requests, uint32_t n_requests) {
     times t = {.begin = now_ns()};
     work *all = calloc(n_requests, sizeof *all);
-    TRITONSERVER_Error *error = all != NULL ? create_responses(all, requests, n_requests)
-                                            : fail(TRITONSERVER_ERROR_UNAVAILABLE, "out of memory");
+    if (all == NULL)
+        return fail(TRITONSERVER_ERROR_UNAVAILABLE, "out of memory");
+    TRITONSERVER_Error *error = create_responses(all, requests, n_requests);
     if (error != NULL) {
         free(all);
         return error;

@@ -25,8 +25,12 @@
  * in the child its calls fail with DET_ERROR_UNSUPPORTED, and det_context_destroy leaves the child's copy alone.
  *
  * Structs. Those that begin with `struct_size` may grow at their end in later versions: set it to sizeof the struct
- * (the *_init functions do). Those that stand in arrays (det_image, det_object, det_layer_time) never change within a
- * major version. `reserved` fields are zero.
+ * (the *_init functions do). Those that stand in arrays (det_image, det_object, det_layer_time, det_pool_device) never
+ * change within a major version. `reserved` fields are zero.
+ *
+ * The *_init functions are inline, so that a program passes the size that it was compiled with to the library's
+ * *_init_sized functions: these write that many bytes and none beyond, zeros where the program's struct is longer than
+ * the library's. They do nothing when the struct is NULL or has no room for its struct_size.
  */
 #ifndef LIBDETECT_DETECT_H
 #define LIBDETECT_DETECT_H
@@ -193,8 +197,13 @@ typedef struct det_context_options {
                                   memory; larger pictures make it grow. 0: 1920 x 1088 x 3                        */
 } det_context_options;
 
+/** det_context_options_init for other languages: fills in `struct_size` bytes, the caller's idea of the struct. */
+DET_API void det_context_options_init_sized(det_context_options *options, size_t struct_size);
+
 /** Fills in the defaults: everything 0 but struct_size. */
-DET_API void det_context_options_init(det_context_options *options);
+static inline void det_context_options_init(det_context_options *options) {
+    det_context_options_init_sized(options, sizeof *options);
+}
 
 /** Builds the network, chooses an implementation for every layer, and takes all the memory that runs will need.
  *  @param options  NULL: defaults
@@ -239,8 +248,13 @@ typedef struct det_thresholds {
     int32_t max_objects;          /**< most objects per picture                                                   */
 } det_thresholds;
 
+/** det_thresholds_init for other languages: fills in `struct_size` bytes, the caller's idea of the struct. */
+DET_API void det_thresholds_init_sized(det_thresholds *thresholds, size_t struct_size);
+
 /** Fills in the model's defaults: every number -1, no arrays. */
-DET_API void det_thresholds_init(det_thresholds *thresholds);
+static inline void det_thresholds_init(det_thresholds *thresholds) {
+    det_thresholds_init_sized(thresholds, sizeof *thresholds);
+}
 
 /** Sets the thresholds of later runs; cheap, the arrays are copied. NULL restores the model's defaults.
  *  Fails with DET_ERROR_INVALID_ARGUMENT (the old values stay) or DET_ERROR_BUSY. */
@@ -379,8 +393,13 @@ typedef struct det_pool_options {
     int64_t staging_bytes; /**< memory for copied pictures, pinned where a device gains from it; 0: none          */
 } det_pool_options;
 
+/** det_pool_options_init for other languages: fills in `struct_size` bytes, the caller's idea of the struct. */
+DET_API void det_pool_options_init_sized(det_pool_options *options, size_t struct_size);
+
 /** Fills in the defaults: everything 0 but struct_size. */
-DET_API void det_pool_options_init(det_pool_options *options);
+static inline void det_pool_options_init(det_pool_options *options) {
+    det_pool_options_init_sized(options, sizeof *options);
+}
 
 /** Creates the contexts and starts a thread for each. All memory that requests will need is taken here.
  *  @param options  NULL: defaults
@@ -409,8 +428,13 @@ typedef struct det_request {
     uint32_t reserved;
 } det_request;
 
+/** det_request_init for other languages: fills in `struct_size` bytes, the caller's idea of the struct. */
+DET_API void det_request_init_sized(det_request *request, size_t struct_size);
+
 /** Fills in the defaults: everything 0 but struct_size. */
-DET_API void det_request_init(det_request *request);
+static inline void det_request_init(det_request *request) {
+    det_request_init_sized(request, sizeof *request);
+}
 
 /** What became of a request. */
 typedef struct det_answer {

@@ -8,9 +8,9 @@
 
 enum { MAX_DEVICES = 64, MAX_CONTEXTS = 64, DEFAULT_ATTEMPTS = 3, MAX_ATTEMPTS = 100, LEAST_CAPACITY = 64 };
 
-void det_pool_options_init(det_pool_options *options) {
-    if (options)
-        *options = (det_pool_options){.struct_size = sizeof *options};
+void det_pool_options_init_sized(det_pool_options *options, size_t struct_size) {
+    static const det_pool_options defaults = {0};
+    det_init_struct(&defaults, sizeof defaults, options, struct_size);
 }
 
 static det_status run_context(void *state, const det_image *images, int n, const det_thresholds *thresholds,

@@ -6,9 +6,9 @@
 
 #include <stddef.h>
 
-void det_request_init(det_request *request) {
-    if (request)
-        *request = (det_request){.struct_size = sizeof *request};
+void det_request_init_sized(det_request *request, size_t struct_size) {
+    static const det_request defaults = {0};
+    det_init_struct(&defaults, sizeof defaults, request, struct_size);
 }
 
 /* --------------------------------------------------------------------------------------------------------- submit */

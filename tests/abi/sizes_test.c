@@ -60,6 +60,54 @@ static void try_sizes(const char *name, call *function, void *object, const void
     free(block);
 }
 
+typedef void init(void *theirs, size_t size);
+
+/* The defaults in a struct of every size: as far as it reaches, zeros where it reaches further than ours, and not a byte
+ * beyond; nothing at all where its size has no room. */
+static void try_init(const char *name, init *function, const void *defaults, size_t our_size) {
+    function(NULL, our_size);
+    for (size_t size = 0; size <= our_size + BEYOND; size++) {
+        unsigned char expected[LARGEST], got[LARGEST];
+        memset(expected, 0xab, sizeof expected);
+        memset(got, 0xab, sizeof got);
+        if (size >= sizeof size) {
+            memset(expected, 0, size);
+            memcpy(expected, defaults, our_size < size ? our_size : size);
+            memcpy(expected, &size, sizeof size);
+        }
+        function(got, size);
+        CHECK_MSG(memcmp(got, expected, sizeof got) == 0, "%s_init_sized of %zu bytes", name, size);
+    }
+}
+
+static void init_options(void *theirs, size_t size) {
+    det_context_options_init_sized(theirs, size);
+}
+
+static void init_thresholds(void *theirs, size_t size) {
+    det_thresholds_init_sized(theirs, size);
+}
+
+static void init_pool_options(void *theirs, size_t size) {
+    det_pool_options_init_sized(theirs, size);
+}
+
+static void init_request(void *theirs, size_t size) {
+    det_request_init_sized(theirs, size);
+}
+
+static void try_inits(void) {
+    static const det_context_options options = {0};
+    static const det_thresholds thresholds = {
+        .score = -1, .iou = -1, .class_agnostic = -1, .multi_label = -1, .max_objects = -1};
+    static const det_pool_options pool_options = {0};
+    static const det_request request = {0};
+    try_init("det_context_options", init_options, &options, sizeof options);
+    try_init("det_thresholds", init_thresholds, &thresholds, sizeof thresholds);
+    try_init("det_pool_options", init_pool_options, &pool_options, sizeof pool_options);
+    try_init("det_request", init_request, &request, sizeof request);
+}
+
 static det_status get_model_info(void *model, void *sized) {
     return det_model_get_info(model, sized);
 }
@@ -172,6 +220,7 @@ static void try_pool(det_model *model, const det_context_options *context) {
 }
 
 int main(void) {
+    try_inits();
     const det_allocator allocator = {.struct_size = sizeof allocator, .allocate = take, .release = give_back};
     try_sizes("det_allocator", set_allocator, NULL, &allocator, sizeof allocator, allocator_sizes[0], allocator_sizes);
     OK(det_set_allocator(NULL));

@@ -20,14 +20,17 @@ LIBRARY = os.environ["DET_LIBRARY"]
 CC = os.environ.get("CC", "cc")
 
 
+def may_grow():
+    return {line for line in (HERE / "may_grow.txt").read_text().splitlines() if line and line[0] != "#"}
+
+
 def refused(report):
     """The lines of abidiff's report by types that are not a struct of may_grow.txt grown at its end."""
-    grow = {line for line in (HERE / "may_grow.txt").read_text().splitlines() if line and line[0] != "#"}
     lines, size = [], None  # size: of the struct at hand, where it may grow
     for line in report.splitlines():
         begin = re.match(r"'(?:struct )?(\w+) at .*' changed:$", line)
         if begin:
-            size, pending = (0, line) if begin[1] in grow else (None, line)
+            size, pending = (0, line) if begin[1] in may_grow() else (None, line)
         resized = re.match(r"  type size changed from (\d+) to \d+ ", line)
         if resized and size is not None:
             size = int(resized[1])
@@ -98,14 +101,14 @@ class Check(unittest.TestCase):
         return change
 
     def test_allowed(self):
-        for struct in ("det_model_info", "det_context_info", "det_output", "det_profile", "det_allocator"):
+        for struct in sorted(may_grow()):
             with self.subTest(struct):
                 self.assertEqual(self.verdict(f"grown {struct}", self.grown(struct)), "")
         added = lambda text: text.replace("DET_API const char *det_version", "DET_API int det_new(void);\n\nDET_API const char *det_version")
         self.assertEqual(self.verdict("function added", added), "")
 
     def test_refused(self):
-        for struct in ("det_object", "det_image", "det_layer_time", "det_context_options", "det_thresholds"):
+        for struct in ("det_object", "det_image", "det_layer_time", "det_pool_device"):
             with self.subTest(struct):
                 self.assertIn("size changed", self.verdict(f"grown {struct}", self.grown(struct)))
         inside = self.grown("det_context_info", at_end=False)

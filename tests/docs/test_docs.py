@@ -97,6 +97,8 @@ class Pages(unittest.TestCase):
                 target = page.parent / path if path else page
                 with self.subTest(page=page.name, link=link):
                     self.assertTrue(target.exists(), f"{page}: {link}")
+                    if page.parent == ROOT / "docs":
+                        self.assertIn(page.parent, target.resolve().parents, "mkdocs has docs/ alone: name the file")
                     if anchor:
                         titles = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
                         anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]

@@ -2,10 +2,12 @@
 
 Each time one line says what is the matter and the exit status is right; it never ends by a signal.
 
-Environment: DETECT_CLI, DET_LIBRARY, DET_TEST_MODEL; DET_CUDA_MODULE, a module that refuses; DET_FAULTS, the preloaded
-library of tests/faults, where there is one.
+Environment: DETECT_CLI, DET_LIBRARY, DET_TEST_MODEL; DET_CUDA_MODULE, a module that refuses; DET_NEEDY_MODULE, one that
+needs a library besides: DET_NEEDED, or DET_NEEDED_OLD without what is new in it; DET_FAULTS, the preloaded library of
+tests/faults, where there is one.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -21,9 +23,22 @@ from pathlib import Path
 
 CLI, LIBRARY, MODEL = os.environ["DETECT_CLI"], os.environ["DET_LIBRARY"], os.environ["DET_TEST_MODEL"]
 CUDA_MODULE, FAULTS = os.environ["DET_CUDA_MODULE"], os.environ.get("DET_FAULTS", "")
+NEEDY_MODULE, NEEDED, NEEDED_OLD = os.environ["DET_NEEDY_MODULE"], os.environ["DET_NEEDED"], os.environ["DET_NEEDED_OLD"]
 DONE, PICTURES, USAGE, NO_MODEL = 0, 1, 2, 3
 LOADER = 127  # the system's loader could not start the program
 MIB = 1 << 20
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def as_ordinary_user():
+    """For preexec_fn: root may read and write whatever a file's mode says; what it starts then may not."""
+    drop_from_bounding_set, override, read_search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_*
+    if os.geteuid() == 0:
+        for capability in (override, read_search):
+            if LIBC.prctl(drop_from_bounding_set, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "prctl")
 
 
 def picture_bytes(width=60, height=40):
@@ -81,6 +96,12 @@ class Surroundings(unittest.TestCase):
         def another():
             shutil.copy(LIBRARY, module)  # a good library that is no module
 
+        def needy(library=None):
+            shutil.copy(NEEDY_MODULE, module)
+            if library:
+                shutil.copy(library, folder)
+
+        needed = folder / Path(NEEDED).name
         cases = {
             "missing": (lambda: None, "libdetect_cuda.so.0: cannot open shared object file"),
             "empty": (lambda: module.write_bytes(b""), f"{module}: file too short"),
@@ -90,19 +111,26 @@ class Surroundings(unittest.TestCase):
             "a dangling link": (lambda: module.symlink_to("nowhere"), f"{module}: "),
             "another library": (another, "libdetect_cuda.so.0 is not of this version of libdetect"),
             "another version": (lambda: shutil.copy(CUDA_MODULE, module), "libdetect_cuda.so.0 is not of this version of libdetect"),
+            "unreadable": (lambda: (text(), module.chmod(0)), f"{module}: "),
+            # As it is with cuDNN and cuBLAS.
+            "without its library": (needy, f"{needed.name}: cannot open shared object file"),
+            "its library too old": (lambda: needy(NEEDED_OLD), "undefined symbol: needed_since_yesterday"),
+            "its library unreadable": (lambda: (needy(NEEDED), needed.chmod(0)), f"{needed.name}: cannot open shared object file"),
+            "its library good": (lambda: needy(NEEDED), "libdetect_cuda.so.0 is not of this version of libdetect"),
         }  # fmt: skip
-        if os.geteuid() != 0:
-            cases["unreadable"] = (lambda: (text(), module.chmod(0)), f"{module}: ")
         for what, (make, message) in cases.items():
             make()
             with self.subTest(what):
-                self.expect(self.call("--device", "cuda", self.picture, env=env), NO_MODEL, message)
-                self.expect(self.call("--device", "cpu", self.picture, env=env), DONE)
-                self.expect(self.call(self.picture, env=env), DONE)  # auto
+                for device, code in ("cuda", NO_MODEL), ("cpu", DONE), ("auto", DONE):
+                    done = self.call("--device", device, self.picture, env=env, setup=as_ordinary_user)
+                    self.expect(done, code, message if code != DONE else "")
+                env_with_driver = {**env, "LIBDETECT_CUDA_MODULE": str(module)}  # a module by name is tried in any case
+                self.expect(self.call(self.picture, env=env_with_driver, setup=as_ordinary_user), DONE)
             if module.is_dir() and not module.is_symlink():
                 module.rmdir()
-            elif os.path.lexists(module):
-                module.unlink()
+            for path in (module, needed):
+                if os.path.lexists(path):
+                    path.unlink()
 
     def test_no_such_gpu(self):
         for device in ("cuda", "cuda:7"):
@@ -203,7 +231,7 @@ class Surroundings(unittest.TestCase):
             self.assertEqual(self.objects(done), expected)
         self.assertEqual(list(home.iterdir()), [])
         home.chmod(0o500)
-        self.expect(self.call("--json", self.picture, env={"HOME": str(home)}), DONE)
+        self.expect(self.call("--json", self.picture, env={"HOME": str(home)}, setup=as_ordinary_user), DONE)
         self.expect(self.call("--json", self.picture, setup=lose_directory), DONE)
 
     def test_closed_streams(self):

@@ -1,4 +1,4 @@
-"""detect.h in ctypes: finds the library, declares its functions and structs, and checks that the two agree."""
+"""detect.h in ctypes: finds the library, declares its functions and structs."""
 
 import ctypes
 import os
@@ -280,17 +280,17 @@ _FUNCTIONS = {
     "det_model_open_memory": (c_int32, [c_void_p, c_size_t, POINTER(c_void_p)]),
     "det_model_get_info": (c_int32, [c_void_p, POINTER(ModelInfo)]),
     "det_model_close": (None, [c_void_p]),
-    "det_context_options_init": (None, [c_void_p]),
+    "det_context_options_init_sized": (None, [c_void_p, c_size_t]),
     "det_context_create": (c_int32, [c_void_p, POINTER(ContextOptions), POINTER(c_void_p)]),
     "det_context_destroy": (None, [c_void_p]),
     "det_context_get_info": (c_int32, [c_void_p, POINTER(ContextInfo)]),
-    "det_thresholds_init": (None, [c_void_p]),
+    "det_thresholds_init_sized": (None, [c_void_p, c_size_t]),
     "det_context_set_thresholds": (c_int32, [c_void_p, POINTER(Thresholds)]),
     "det_run": (c_int32, [c_void_p, POINTER(Image), c_int32, POINTER(Output)]),
     "det_context_get_profile": (c_int32, [c_void_p, POINTER(Profile)]),
-    "det_pool_options_init": (None, [c_void_p]),
+    "det_pool_options_init_sized": (None, [c_void_p, c_size_t]),
     "det_pool_create": (c_int32, [c_void_p, POINTER(PoolOptions), POINTER(c_void_p)]),
-    "det_request_init": (None, [c_void_p]),
+    "det_request_init_sized": (None, [c_void_p, c_size_t]),
     "det_pool_submit": (
         c_int32,
         [c_void_p, POINTER(Image), POINTER(Request), ANSWER_FUNCTION, c_size_t, POINTER(c_uint64)],
@@ -364,21 +364,11 @@ def sized(struct: Type[_Struct]) -> _Struct:
     return struct(struct_size=ctypes.sizeof(struct))
 
 
-def defaults(struct: Type[_Struct], init: Callable[[Any], None]) -> _Struct:
-    """A struct as the library's init function fills it in.
-
-    The library writes its own idea of the struct, which a later version may have made longer: into room to spare.
-    """
-    room = (c_uint64 * 128)()
-    init(room)
-    known = struct.from_buffer_copy(room)
-    if known.struct_size < ctypes.sizeof(struct):
-        raise ImportError(
-            f"the library's {struct.__name__} has {known.struct_size} bytes, this package's {ctypes.sizeof(struct)}:"
-            " the library is older than the package"
-        )
-    known.struct_size = ctypes.sizeof(struct)
-    return known
+def defaults(struct: Type[_Struct], init: Callable[[Any, int], None]) -> _Struct:
+    """A struct as the library's init function fills it in, as far as this package knows it."""
+    result = struct()
+    init(byref(result), ctypes.sizeof(struct))
+    return result
 
 
 lib = _load()
@@ -387,14 +377,10 @@ for _name, (_result, _arguments) in _FUNCTIONS.items():
     _function.restype = _result
     _function.argtypes = _arguments
 
-# Elements of arrays never change their size; options may only grow.
+# Elements of arrays never change their size.
 for _size, _what in ((ctypes.sizeof(Image), "det_image"), (OBJECT_DTYPE.itemsize, "det_object")):
     if _size != 64:
         raise ImportError(f"{_what} takes {_size} bytes on this machine, not 64")
-defaults(ContextOptions, lib.det_context_options_init)
-defaults(Thresholds, lib.det_thresholds_init)
-defaults(PoolOptions, lib.det_pool_options_init)
-defaults(Request, lib.det_request_init)
 
 
 def check(status: int) -> None:

@@ -401,7 +401,7 @@ def _context_options(
     tune: bool = False,
     max_image_bytes: int = 0,
 ) -> _library.ContextOptions:
-    options = _library.defaults(_library.ContextOptions, lib.det_context_options_init)
+    options = _library.defaults(_library.ContextOptions, lib.det_context_options_init_sized)
     kind, _, which = device.partition(":")
     options.device = _choice(kind, _library.DEVICES, "device")
     options.device_index = int(which) if which.isdigit() else device_index
@@ -436,7 +436,7 @@ def _thresholds(
     max_objects: int,
 ) -> Tuple[_library.Thresholds, List[np.ndarray]]:
     """The struct, and the arrays that it points into."""
-    result = _library.defaults(_library.Thresholds, lib.det_thresholds_init)
+    result = _library.defaults(_library.Thresholds, lib.det_thresholds_init_sized)
     kept: List[np.ndarray] = []
     if score is not None:
         result.score = score

@@ -212,7 +212,7 @@ class Pool(_native._Handle):
         if devices is not None and device:
             raise ValueError(f"devices and {', '.join(device)}: say one or the other")
         array, kept = _device_structs([PoolDevice(**device)] if devices is None else devices)
-        options = _library.defaults(_library.PoolOptions, lib.det_pool_options_init)
+        options = _library.defaults(_library.PoolOptions, lib.det_pool_options_init_sized)
         options.devices, options.n_devices = array, len(array)
         options.max_batch, options.max_delay_us = max_batch, _microseconds(max_delay)
         options.capacity, options.max_objects, options.max_attempts = capacity, max_objects, max_attempts
@@ -257,7 +257,7 @@ class Pool(_native._Handle):
         thresholds, _arrays = _native._thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
         objects = np.zeros(max(room, 1), OBJECT_DTYPE)
-        raw = _library.defaults(_library.Request, lib.det_request_init)
+        raw = _library.defaults(_library.Request, lib.det_request_init_sized)
         raw.objects, raw.max_objects = objects.ctypes.data, len(objects)
         raw.priority, raw.thresholds = priority, ctypes.pointer(thresholds)
         raw.deadline_us = 0 if deadline is None else max(1, _microseconds(deadline))
