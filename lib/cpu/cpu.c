@@ -109,6 +109,7 @@ static det_status open_cpu(det_context_options *options, det_device **out) {
         return DET_ERROR_OUT_OF_MEMORY;
     snprintf(device->name, sizeof device->name, "CPU, %d thread%s", options->n_threads,
              options->n_threads == 1 ? "" : "s");
+    device->wide = det_cpu_wide_code();
     det_status status = det_dnn_open(&device->dnn);
     if (status == DET_OK)
         status = det_threads_open(options->n_threads, start_thread, device->dnn, &device->threads);

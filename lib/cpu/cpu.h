@@ -5,10 +5,12 @@
 #include "../backend.h"
 #include "dnn.h"
 #include "pool.h"
+#include "wide.h"
 
 struct det_device {
     det_threads *threads;
     det_dnn *dnn;
+    const det_wide_code *wide; /* or NULL */
     char name[64];
 };
 

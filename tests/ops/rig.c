@@ -1,6 +1,7 @@
 #include "rig.h"
 
 #include "cpu/candidates.h"
+#include "cpu/cpu.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -141,12 +142,16 @@ static det_step *find_step(const rig *r) {
     return found;
 }
 
+bool rig_narrow;
+
 static void open_device(rig *r, const det_context_options *options) {
     det_context_options own = *options;
     REQUIRE(det_backend_find(own.device, &r->plan.backend) == DET_OK, "%s", det_last_error());
     REQUIRE(r->plan.backend->open(&own, &r->plan.device) == DET_OK, "%s", det_last_error());
     r->layout = r->plan.backend->layout(r->plan.device);
     r->on_host = r->plan.backend->device_type == DET_DEVICE_CPU;
+    if (r->on_host && rig_narrow)
+        r->plan.device->wide = NULL;
 }
 
 /* The row's step; on a device a copy of it, with tensors on the host, that fill and the oracle see. */
@@ -247,10 +252,10 @@ void rig_copy_inputs(rig *one, const rig *all, int index) {
     }
 }
 
-/* An upsampling that only a concatenation reads writes there alone: its output is fetched from there. */
+/* What only a concatenation reads may be written there alone: so it is fetched from there. */
 static void fetch_output(rig *r) {
     const det_step *step = r->step;
-    if (!r->on_host || !step->into || !step->node->only_into || step->node->op != DET_OP_UPSAMPLE)
+    if (!r->on_host || !step->into || !step->node->only_into)
         return;
     det_shape s = step->output_shape;
     const float *from = (const float *)step->into + step->node->into_begin;

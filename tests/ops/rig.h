@@ -71,6 +71,9 @@ extern const int n_tensor_rows, n_picture_rows, n_box_rows;
 
 /* Opens a device as `options` say, emits, completes the plan, takes the buffers, and fills the inputs. Ends the test when
  * that fails. */
+/* For every rig that is opened from now on: the CPU does without its code for wide vectors. */
+extern bool rig_narrow;
+
 void rig_open(rig *r, const op_row *row, const det_context_options *options, int batch);
 void rig_close(rig *r);
 
