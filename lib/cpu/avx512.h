@@ -9,20 +9,23 @@
 #define DET_AVX512        __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw")))
 #define DET_AVX512_INLINE DET_AVX512 __attribute__((always_inline)) static inline
 
-enum { DET_LANES = 16 };
+enum {
+    DET_LANES = 16,
+    DET_PANEL = 2 * DET_LANES, /* output channels that products are made of at a time */
+};
 
 /* Lanes of the vector that begins at channel `first` of c. */
 DET_AVX512_INLINE __mmask16 det_lanes(int first, int c) {
     return c - first >= DET_LANES ? 0xffff : (__mmask16)((1u << (c - first)) - 1);
 }
 
-/* 1 + e^-x, to within an ulp or two. 2^n comes by scaling, 2^r, |r| <= 1/2, by a polynomial of the smallest relative
+/* 1 + e^-x, within 4e-7 of it. e^-x is 2^n by scaling times 2^r, |r| <= 1/2, by a polynomial of the smallest relative
  * error (8e-8). */
 DET_AVX512_INLINE __m512 det_one_plus_exp(__m512 x) {
     const __m512 minus_log2e = _mm512_set1_ps(-1.44269504f);
-    __m512 t = _mm512_max_ps(_mm512_mul_ps(x, minus_log2e), _mm512_set1_ps(-150)); /* for x = infinity */
-    __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 r = _mm512_sub_ps(t, n);
+    x = _mm512_min_ps(x, _mm512_set1_ps(100)); /* infinity has no fraction; beyond this the sum is 1 */
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, minus_log2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fmsub_ps(x, minus_log2e, n);
     __m512 p = _mm512_set1_ps(0.00132764701f);
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.00967554096f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.0555071346f));
@@ -80,6 +83,19 @@ DET_AVX512_INLINE void det_finish_vector(const det_finish *f, size_t pixel, int 
         _mm512_mask_storeu_ps(f->y + at, lanes, x);
     if (f->into)
         _mm512_mask_storeu_ps(f->into + pixel * (size_t)f->into_c + channel, lanes, x);
+}
+
+/* Matrix product: m[n_rows][DET_PANEL] = v[n_rows][n] * u[n][width], where v's rows are v_stride apart;
+ * width is DET_PANEL, or DET_LANES for the last panel of an odd number of vectors. */
+void det_multiply(int n_rows, int width, const float *v, size_t v_stride, const float *u, int n, float *m);
+
+/* Channels of the panel that begins at channel `first` of c, in whole vectors. */
+static inline int det_panel_width(int first, int c) {
+    return c - first > DET_LANES ? DET_PANEL : DET_LANES;
+}
+
+static inline int det_round_up(int n, int multiple) {
+    return (n + multiple - 1) / multiple * multiple;
 }
 
 bool det_winograd_fits(const det_step *step);

@@ -20,13 +20,9 @@ enum {
     TILE = 4,
     PATCH = TILE + 2,
     N_POINTS = PATCH * PATCH,
-    MAX_ROWS =
-        12, /* tiles that one call of the innermost product takes: 12 x 2 sums and their operands fit 32 registers */
-    MAX_VECTORS = 2,
-    PANEL = MAX_VECTORS * DET_LANES, /* output channels made at a time */
     MAX_BLOCK_TILES = 96,
-    MIN_BLOCK_TILES = 16,
-    BLOCK_BYTES = 1 << 20,
+    MIN_BLOCK_TILES = 32, /* every block reads all weights */
+    BLOCK_BYTES = 512 << 10,
     /* Below these the transforms cost more than the products that they save. */
     MIN_CHANNELS = 12,
 };
@@ -42,10 +38,6 @@ typedef struct winograd {
     float *weights;                              /* by panel: [36][c_in][channels of the panel, in whole vectors] */
     float *bias;                                 /* [c_out in whole vectors] */
 } winograd;
-
-static int round_up(int n, int multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
 
 /* ------------------------------------------------------------------------------------------------------ weights */
 
@@ -75,7 +67,7 @@ static void transform_kernel(const float *g, double u[PATCH][PATCH]) {
 /* From [c_out, c_in, 3, 3]. */
 static void pack_weights(winograd *w, const float *weights) {
     for (int o = 0; o < w->c_out; o++) {
-        int panel = o / PANEL * PANEL, width = DET_MIN(PANEL, round_up(w->c_out - panel, DET_LANES));
+        int panel = o / DET_PANEL * DET_PANEL, width = det_panel_width(panel, w->c_out);
         float *to = w->weights + (size_t)panel * N_POINTS * w->c_in + (o - panel);
         for (int i = 0; i < w->c_in; i++) {
             double u[PATCH][PATCH];
@@ -178,75 +170,6 @@ DET_AVX512 static void transform_sums(const winograd *w, det_shape out, const de
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------- products */
-
-/* m[rows][vectors * 16] = v[rows][c_in] * u[c_in][vectors * 16]. */
-DET_AVX512_INLINE void multiply_rows(int rows, int vectors, const float *v, size_t v_stride, const float *u, int c_in,
-                                     float *m) {
-    __m512 sums[MAX_ROWS][MAX_VECTORS];
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 2
-        for (int k = 0; k < vectors; k++)
-            sums[r][k] = _mm512_setzero_ps();
-    }
-    for (int c = 0; c < c_in; c++, u += vectors * DET_LANES) {
-        __m512 weights[MAX_VECTORS];
-#pragma GCC unroll 2
-        for (int k = 0; k < vectors; k++)
-            weights[k] = _mm512_loadu_ps(u + k * DET_LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            __m512 value = _mm512_set1_ps(v[r * v_stride + c]);
-#pragma GCC unroll 2
-            for (int k = 0; k < vectors; k++)
-                sums[r][k] = _mm512_fmadd_ps(value, weights[k], sums[r][k]);
-        }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 2
-        for (int k = 0; k < vectors; k++)
-            _mm512_storeu_ps(m + r * PANEL + k * DET_LANES, sums[r][k]);
-    }
-}
-
-/* The number of rows must be known where the sums are to be registers. */
-#define FOR_EACH_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-
-DET_AVX512 static void multiply_wide(int rows, const float *v, size_t v_stride, const float *u, int c_in, float *m) {
-    switch (rows) {
-#define ROWS(n)                                                                                                        \
-    case n:                                                                                                            \
-        multiply_rows(n, 2, v, v_stride, u, c_in, m);                                                                  \
-        break;
-        FOR_EACH_ROWS(ROWS)
-#undef ROWS
-    }
-}
-
-DET_AVX512 static void multiply_narrow(int rows, const float *v, size_t v_stride, const float *u, int c_in, float *m) {
-    switch (rows) {
-#define ROWS(n)                                                                                                        \
-    case n:                                                                                                            \
-        multiply_rows(n, 1, v, v_stride, u, c_in, m);                                                                  \
-        break;
-        FOR_EACH_ROWS(ROWS)
-#undef ROWS
-    }
-}
-
-/* Rows [0, n_rows) of one point, in groups as even as can be. */
-static void multiply(const winograd *w, int n_rows, int width, const float *v, const float *u, float *m) {
-    int n_groups = (n_rows + MAX_ROWS - 1) / MAX_ROWS;
-    size_t v_stride = (size_t)round_up(w->c_in, DET_LANES);
-    for (int i = 0; i < n_groups; i++) {
-        int begin = n_rows * i / n_groups, rows = n_rows * (i + 1) / n_groups - begin;
-        (width == PANEL ? multiply_wide : multiply_narrow)(rows, v + begin * v_stride, v_stride, u, w->c_in,
-                                                           m + (size_t)begin * PANEL);
-    }
-}
-
 /* ---------------------------------------------------------------------------------------------------------- run */
 
 typedef struct winograd_task {
@@ -263,19 +186,21 @@ static void run_block(void *context, int task, int thread) {
         end = (int)((int64_t)w->n_tiles * (block + 1) / w->n_blocks);
     float *v = (float *)((char *)step->workspace + (size_t)thread * w->scratch_bytes), *m = v + N_POINTS * w->v_plane;
     const float *x = det_cpu_picture(step->inputs[0], step->input_shapes[0], picture);
+    size_t v_stride = (size_t)det_round_up(w->c_in, DET_LANES);
     det_finish finish = det_finish_of(step, picture);
     for (int i = begin; i < end; i++)
         transform_patch(w, step->input_shapes[0], x, i / w->tiles_x, i % w->tiles_x,
-                        v + (size_t)(i - begin) * round_up(w->c_in, DET_LANES));
-    for (int panel = 0; panel < w->c_out; panel += PANEL) {
-        int width = DET_MIN(PANEL, round_up(w->c_out - panel, DET_LANES));
+                        v + (size_t)(i - begin) * v_stride);
+    for (int panel = 0; panel < w->c_out; panel += DET_PANEL) {
+        int width = det_panel_width(panel, w->c_out);
         const float *u = w->weights + (size_t)panel * N_POINTS * w->c_in;
         for (int p = 0; p < N_POINTS; p++)
-            multiply(w, end - begin, width, v + p * w->v_plane, u + (size_t)p * w->c_in * width, m + p * w->m_plane);
+            det_multiply(end - begin, width, v + p * w->v_plane, v_stride, u + (size_t)p * w->c_in * width, w->c_in,
+                         m + p * w->m_plane);
         for (int i = begin; i < end; i++) {
             for (int c = 0; c < width; c += DET_LANES)
                 transform_sums(w, step->output_shape, &finish, i / w->tiles_x, i % w->tiles_x, panel + c,
-                               m + (size_t)(i - begin) * PANEL + c);
+                               m + (size_t)(i - begin) * DET_PANEL + c);
         }
     }
 }
@@ -297,13 +222,13 @@ static void release(void *state) {
 
 /* Blocks of one size, a whole number for each thread. */
 static void cut_blocks(winograd *w, int n_threads) {
-    int bytes = N_POINTS * (round_up(w->c_in, DET_LANES) + PANEL) * (int)sizeof(float);
+    int bytes = N_POINTS * (det_round_up(w->c_in, DET_LANES) + DET_PANEL) * (int)sizeof(float);
     int most = DET_MIN(MAX_BLOCK_TILES, DET_MAX(MIN_BLOCK_TILES, BLOCK_BYTES / bytes));
-    w->n_blocks = DET_MIN(w->n_tiles, round_up((w->n_tiles + most - 1) / most, n_threads));
+    w->n_blocks = DET_MIN(w->n_tiles, det_round_up((w->n_tiles + most - 1) / most, n_threads));
     w->block_tiles = (w->n_tiles + w->n_blocks - 1) / w->n_blocks;
     /* A vector more than the matrix, or the 36 places that a tile is written to would share a set of the cache. */
-    w->v_plane = (size_t)w->block_tiles * round_up(w->c_in, DET_LANES) + DET_LANES;
-    w->m_plane = (size_t)w->block_tiles * PANEL + DET_LANES;
+    w->v_plane = (size_t)w->block_tiles * det_round_up(w->c_in, DET_LANES) + DET_LANES;
+    w->m_plane = (size_t)w->block_tiles * DET_PANEL + DET_LANES;
     w->scratch_bytes = N_POINTS * (w->v_plane + w->m_plane) * sizeof(float);
 }
 
@@ -325,7 +250,7 @@ det_status det_winograd_prepare(det_device *device, det_step *step, const float 
                     .tiles_x = (out.w + TILE - 1) / TILE};
     w->n_tiles = w->tiles_x * ((out.h + TILE - 1) / TILE);
     cut_blocks(w, det_threads_count(device->threads));
-    size_t padded = (size_t)round_up(out.c, DET_LANES), n_weights = padded * N_POINTS * w->c_in;
+    size_t padded = (size_t)det_round_up(out.c, DET_LANES), n_weights = padded * N_POINTS * w->c_in;
     w->weights = det_cpu_alloc_large(n_weights * sizeof(float));
     w->bias = det_alloc_array(padded, sizeof(float));
     if (!w->weights || !w->bias)
