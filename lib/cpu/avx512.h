@@ -9,6 +9,13 @@
 #define DET_AVX512        __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw")))
 #define DET_AVX512_INLINE DET_AVX512 __attribute__((always_inline)) static inline
 
+/* for (int i = 0; i < n; i++), n <= 12, written out: arrays that it indexes are to be registers. */
+#ifdef __clang__
+#define DET_UNROLLED(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
+#else
+#define DET_UNROLLED(i, n) _Pragma("GCC unroll 12") for (int i = 0; i < (n); i++)
+#endif
+
 enum {
     DET_LANES = 16,
     DET_PANEL = 2 * DET_LANES, /* output channels that products are made of at a time */

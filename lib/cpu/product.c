@@ -14,31 +14,24 @@ enum {
 DET_AVX512_INLINE void multiply_rows(int n_rows, int n_vectors, const float *v, size_t v_stride, const float *u, int n,
                                      float *m) {
     __m512 sums[MAX_ROWS][MAX_VECTORS];
-#pragma GCC unroll 12
-    for (int i = 0; i < n_rows; i++) {
-#pragma GCC unroll 2
-        for (int k = 0; k < n_vectors; k++)
+    DET_UNROLLED (i, n_rows) {
+        DET_UNROLLED (k, n_vectors)
             sums[i][k] = _mm512_setzero_ps();
     }
     for (int j = 0; j < n; j++, u += n_vectors * DET_LANES) {
         __m512 factors[MAX_VECTORS];
-#pragma GCC unroll 2
-        for (int k = 0; k < n_vectors; k++) {
+        DET_UNROLLED (k, n_vectors) {
             factors[k] = _mm512_loadu_ps(u + k * DET_LANES);
             _mm_prefetch((const char *)(u + k * DET_LANES + AHEAD), _MM_HINT_T0);
         }
-#pragma GCC unroll 12
-        for (int i = 0; i < n_rows; i++) {
+        DET_UNROLLED (i, n_rows) {
             __m512 value = _mm512_set1_ps(v[i * v_stride + j]);
-#pragma GCC unroll 2
-            for (int k = 0; k < n_vectors; k++)
+            DET_UNROLLED (k, n_vectors)
                 sums[i][k] = _mm512_fmadd_ps(value, factors[k], sums[i][k]);
         }
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < n_rows; i++) {
-#pragma GCC unroll 2
-        for (int k = 0; k < n_vectors; k++)
+    DET_UNROLLED (i, n_rows) {
+        DET_UNROLLED (k, n_vectors)
             _mm512_storeu_ps(m + i * DET_PANEL + k * DET_LANES, sums[i][k]);
     }
 }

@@ -115,26 +115,21 @@ DET_AVX512 static void transform_patch(const winograd *w, det_shape in, const fl
     for (int c = 0; c < in.c; c += DET_LANES) {
         __mmask16 lanes = det_lanes(c, in.c);
         __m512 columns[PATCH][PATCH];
-#pragma GCC unroll 6
-        for (int j = 0; j < PATCH; j++) {
+        DET_UNROLLED (j, PATCH) {
             bool inside = left + j >= 0 && left + j < in.w;
-#pragma GCC unroll 6
-            for (int i = 0; i < PATCH; i++) {
+            DET_UNROLLED (i, PATCH) {
                 bool reads = inside && top + i >= 0 && top + i < in.h;
                 size_t pixel = reads ? (size_t)(top + i) * in.w + (size_t)(left + j) : 0;
                 columns[j][i] = _mm512_maskz_loadu_ps(reads ? lanes : 0, x + pixel * in.c + c);
             }
             input_points(columns[j]);
         }
-#pragma GCC unroll 6
-        for (int i = 0; i < PATCH; i++) {
+        DET_UNROLLED (i, PATCH) {
             __m512 row[PATCH];
-#pragma GCC unroll 6
-            for (int j = 0; j < PATCH; j++)
+            DET_UNROLLED (j, PATCH)
                 row[j] = columns[j][i];
             input_points(row);
-#pragma GCC unroll 6
-            for (int j = 0; j < PATCH; j++)
+            DET_UNROLLED (j, PATCH)
                 _mm512_storeu_ps(v + (size_t)(i * PATCH + j) * w->v_plane + c, row[j]);
         }
     }
@@ -144,26 +139,21 @@ DET_AVX512 static void transform_patch(const winograd *w, det_shape in, const fl
 DET_AVX512 static void transform_sums(const winograd *w, det_shape out, const det_finish *f, int tile_y, int tile_x,
                                       int channel, const float *m) {
     __m512 columns[PATCH][PATCH];
-#pragma GCC unroll 6
-    for (int j = 0; j < PATCH; j++) {
-#pragma GCC unroll 6
-        for (int i = 0; i < PATCH; i++)
+    DET_UNROLLED (j, PATCH) {
+        DET_UNROLLED (i, PATCH)
             columns[j][i] = _mm512_loadu_ps(m + (size_t)(i * PATCH + j) * w->m_plane);
         output_values(columns[j]);
     }
     __mmask16 lanes = det_lanes(channel, out.c);
     __m512 bias = _mm512_loadu_ps(w->bias + channel);
     int rows = DET_MIN(TILE, out.h - tile_y * TILE), width = DET_MIN(TILE, out.w - tile_x * TILE);
-#pragma GCC unroll 4
-    for (int i = 0; i < TILE; i++) {
+    DET_UNROLLED (i, TILE) {
         __m512 row[PATCH];
-#pragma GCC unroll 6
-        for (int j = 0; j < PATCH; j++)
+        DET_UNROLLED (j, PATCH)
             row[j] = columns[j][i];
         output_values(row);
         size_t pixel = (size_t)(tile_y * TILE + i) * out.w + (size_t)tile_x * TILE;
-#pragma GCC unroll 4
-        for (int j = 0; j < TILE; j++) {
+        DET_UNROLLED (j, TILE) {
             if (i < rows && j < width)
                 det_finish_vector(f, pixel + j, channel, lanes, _mm512_add_ps(row[j], bias));
         }
