@@ -43,6 +43,12 @@ static det_status set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t na
     return DET_OK;
 }
 
+static det_status get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                      int64_t most, int64_t *n, void *values) {
+    CUDNN_TRY(cudnnBackendGetAttribute(d, name, type, most, n, values));
+    return DET_OK;
+}
+
 static det_status set_descriptor(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
                                  cudnnBackendDescriptor_t value) {
     return set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
@@ -423,16 +429,9 @@ det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *probl
 
 /* The choices that an engine configuration is made of, as descriptors of `g`. */
 static det_status read_knobs(graph *g, cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t *knobs, int64_t *n) {
-    CUDNN_TRY(
-        cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, n, NULL));
-    if (*n > MAX_KNOBS)
-        DET_FAIL(DET_ERROR_INTERNAL, "an engine of more than %d choices", MAX_KNOBS);
-    for (int64_t i = 0; i < *n; i++)
+    for (int i = 0; i < MAX_KNOBS; i++)
         DET_TRY(create(g, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knobs[i]));
-    if (*n > 0)
-        CUDNN_TRY(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, *n,
-                                           n, knobs));
-    return DET_OK;
+    return get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n, knobs);
 }
 
 static det_status copy_config(graph *g, const det_cudnn_conv *like, cudnnBackendDescriptor_t config) {
