@@ -7,6 +7,7 @@
  * memory is), so nothing has to be copied down. Nothing here waits for the device but the caller's own wait, and a fifth
  * run for the first of four that are on their way. */
 #include "cuda.h"
+#include "ranges.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,7 @@ struct det_runner {
     cudaEvent_t events[N_EVENTS], *step_events; /* step_events: one per step and one before, when layers are timed */
     int n_steps;
     cudaStream_t last_stream;
+    bool profiled; /* somebody looks at ranges */
     bool has_run, captured; /* captured: by a caller, with the slot for that */
     int n_sizes;
     batch_size sizes[DET_MAX_SIZES]; /* ascending, max_batch is the last */
@@ -153,6 +155,22 @@ static int end_of_stage(det_op op) {
                                        : AT_NETWORK;
 }
 
+static const char *name_of(const det_node *node) {
+    static const char *const operators[] = {
+#define DET_OP(id, name) [DET_OP_##id] = #name,
+#include "../ops.def"
+#undef DET_OP
+    };
+    return node->name[0] ? node->name : operators[node->op];
+}
+
+static det_status launch_step(const det_runner *r, det_plan *plan, int step, const det_frame *batch, cudaStream_t stream) {
+    det_range_begin(r->profiled, name_of(plan->steps[step].node));
+    det_status status = det_cuda_run_step(plan, step, batch, stream);
+    det_range_end(r->profiled);
+    return status;
+}
+
 /* n: pictures, one of the batch sizes. */
 static det_status launch_steps(det_device *device, det_plan *plan, int n, int begin, int end, cudaStream_t stream,
                                bool in_graph) {
@@ -163,7 +181,7 @@ static det_status launch_steps(det_device *device, det_plan *plan, int n, int be
     if (layers)
         CUDA_TRY(cudaEventRecord(r->step_events[begin], stream));
     for (int i = begin; i < end; i++) {
-        DET_TRY(det_cuda_run_step(plan, i, &batch, stream));
+        DET_TRY(launch_step(r, plan, i, &batch, stream));
         if (layers)
             CUDA_TRY(cudaEventRecord(r->step_events[i + 1], stream));
         int stage = end_of_stage(plan->steps[i].node->op);
@@ -207,7 +225,10 @@ static det_status end_capture(det_device *device, batch_size *size, det_status s
 
 static det_status capture(det_device *device, det_plan *plan, batch_size *size) {
     CUDA_TRY(cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal));
-    return end_capture(device, size, launch_steps(device, plan, size->n, 0, plan->n_steps, device->stream, true));
+    det_range_begin(device->runner->profiled, "libdetect capture");
+    det_status status = launch_steps(device, plan, size->n, 0, plan->n_steps, device->stream, true);
+    det_range_end(device->runner->profiled);
+    return end_capture(device, size, status);
 }
 
 /* A refused capture is no failure: the kernels are launched one by one then. */
@@ -244,6 +265,7 @@ static det_status open_runner(det_device *device, det_plan *plan, const det_plan
     r->n_classes = facts->model->n_classes;
     r->max_objects = facts->max_candidates;
     r->n_steps = plan->n_steps;
+    r->profiled = det_has_profiler();
     r->image_bytes = aligned((size_t)(device->max_image_bytes ? device->max_image_bytes : DEFAULT_IMAGE_BYTES));
     list_sizes(device, r);
     DET_TRY(make_events(r, plan->profile_layers));
@@ -386,6 +408,7 @@ static void fill_block(det_runner *r, const det_frame *frame, slot *s) {
 static void deliver(void *user) {
     const delivery *d = user;
     const det_runner *r = d->runner;
+    det_range_begin(r->profiled, "download");
     const int32_t *counts = (const int32_t *)(const void *)r->results, *cuts = counts + r->max_batch;
     const det_object *objects = (const det_object *)(const void *)(r->results + r->objects_offset);
     for (int i = 0; i < d->n; i++) {
@@ -396,6 +419,7 @@ static void deliver(void *user) {
         if (d->output.cuts)
             d->output.cuts[i] = cuts[i];
     }
+    det_range_end(r->profiled);
 }
 
 /* --------------------------------------------------------------------------------------------------------- the run */
@@ -421,6 +445,23 @@ static det_status bring_block(det_runner *r, const det_frame *frame, slot *s, cu
     return DET_OK;
 }
 
+static det_status upload(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
+    det_range_begin(r->profiled, "upload");
+    det_status status = bring_pictures(r, frame, s, true, stream);
+    if (status == DET_OK)
+        status = bring_block(r, frame, s, stream);
+    det_range_end(r->profiled);
+    return status;
+}
+
+static det_status launch_graph(const det_runner *r, const batch_size *size, cudaStream_t stream) {
+    det_range_begin(r->profiled, "graph");
+    cudaError_t error = cudaGraphLaunch(size->graph, stream);
+    det_range_end(r->profiled);
+    CUDA_TRY(error);
+    return DET_OK;
+}
+
 static det_status enqueue(det_device *device, det_plan *plan, const det_frame *frame, slot *s, cudaStream_t stream,
                           bool capturing, bool wait) {
     det_runner *r = device->runner;
@@ -429,12 +470,11 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
         CUDA_TRY(cudaStreamWaitEvent(stream, r->events[AT_END], 0));
     if (!capturing)
         DET_TRY(mark(r, AT_BEGIN, stream, false));
-    DET_TRY(bring_pictures(r, frame, s, true, stream));
-    DET_TRY(bring_block(r, frame, s, stream));
+    DET_TRY(upload(r, frame, s, stream));
     if (!capturing)
         DET_TRY(mark(r, AT_UPLOADED, stream, false));
     if (size->graph && !capturing)
-        CUDA_TRY(cudaGraphLaunch(size->graph, stream));
+        DET_TRY(launch_graph(r, size, stream));
     else
         DET_TRY(launch_steps(device, plan, size->n, 0, plan->n_steps, stream, capturing));
     if (frame->output->memory == DET_MEMORY_HOST && !wait)
@@ -474,7 +514,9 @@ det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *f
         DET_FAIL(DET_ERROR_DEVICE, "%s failed before: %s; its contexts can only be destroyed", device->name,
                  cudaGetErrorString(r->broken));
     int previous = det_cuda_enter(device);
+    det_range_begin(r->profiled, "libdetect run");
     det_status status = run(device, plan, frame, stream ? (cudaStream_t)stream : device->stream, wait);
+    det_range_end(r->profiled);
     if (status == DET_ERROR_DEVICE) { /* an error that lasts answers every call from now on */
         cudaError_t now = cudaStreamQuery(device->stream);
         r->broken = now == cudaErrorNotReady ? cudaSuccess : now;
