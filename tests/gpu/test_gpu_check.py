@@ -75,7 +75,7 @@ class GpuCheck(unittest.TestCase):
         results = {step["step"]: step["result"] for step in found["steps"]}
         self.assertEqual(status, 1)
         self.assertEqual(results["operators-fp16"], "failed (3)")
-        self.assertEqual(results["networks-own-fp16"], "cut off")
+        self.assertEqual(results["networks-own-fp16,fp32-damofd-0.5g-kps"], "cut off")
         self.assertEqual(results["backend"], "left out: no time")
         log = (out / "gpu-check.log").read_text()
         self.assertIn("half of it", log)
