@@ -314,35 +314,6 @@ static void test_trace(const det_model *model) {
     free_pictures(images);
 }
 
-/* Of a run of n pictures. */
-static gpu_trace trace_of(det_context *context, const det_image *images, int n) {
-    static results r;
-    gpu_trace_start();
-    run(context, images, n, &r);
-    return gpu_trace_stop();
-}
-
-/* A run takes the work of the smallest batch size that has room for its pictures, whether it replays a graph or not. */
-static void test_batch_sizes(const det_model *model) {
-    enum { MOST = 6 };
-    static const int sizes[MOST] = {1, 2, 4, 4, MOST, MOST};
-    det_image images[MOST];
-    for (int i = 0; i < MOST; i++)
-        images[i] = random_picture(60 + i, 70, DET_RGB8, i);
-    for (uint32_t flags = 0; flags <= DET_CONTEXT_NO_GRAPH; flags += DET_CONTEXT_NO_GRAPH) {
-        det_context *context = cuda_context(model, MOST, DET_FP16, flags);
-        int64_t whole = trace_of(context, images, MOST).products;
-        for (int n = 1; n <= MOST; n++) {
-            int64_t products = trace_of(context, images, n).products;
-            CHECK_MSG(products * MOST == whole * sizes[n - 1], "%d pictures: %lld products, %d: %lld", n,
-                      (long long)products, MOST, (long long)whole);
-        }
-        det_context_destroy(context);
-    }
-    for (int i = 0; i < MOST; i++)
-        free_picture(&images[i]);
-}
-
 static size_t free_bytes(void) {
     size_t free_now, total;
     CUDA_OK(cudaMemGetInfo(&free_now, &total));
@@ -433,7 +404,6 @@ int main(int argc, char **argv) {
     test_streams(model);
     test_capture(model);
     test_trace(model);
-    test_batch_sizes(model);
     test_out_of_memory(model);
     test_devices(model);
     test_cycles(model, n_cycles);

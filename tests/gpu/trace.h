@@ -8,7 +8,6 @@
 typedef struct gpu_trace {
     int64_t allocations;  /* of device or pinned memory, taken or given back */
     int64_t device_waits; /* for a whole device or context */
-    int64_t products;     /* multiply-accumulates in cuDNN and cublasLt, where the trace can tell; else 0 */
     int64_t calls;        /* all calls of the driver, or of the fake's runtime */
 } gpu_trace;
 

@@ -44,7 +44,5 @@ bool gpu_trace_start(void) {
 
 gpu_trace gpu_trace_stop(void) {
     cuptiUnsubscribe(subscriber);
-    return (gpu_trace){.allocations = atomic_load(&n_allocations),
-                       .device_waits = atomic_load(&n_device_waits),
-                       .calls = atomic_load(&n_calls)};
+    return (gpu_trace){atomic_load(&n_allocations), atomic_load(&n_device_waits), atomic_load(&n_calls)};
 }
