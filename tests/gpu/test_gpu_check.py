@@ -15,8 +15,11 @@ BUILD = Path(sys.argv.pop())
 SMI = """#!/bin/sh
 case "$*" in *compute-apps*) ;; *) echo "A GPU, 1.0, 9.0, 1 MiB, 1 MHz, 1 MHz, 1 W, Enabled, GPU-0" ;; esac
 """
-EMULATED = {"gpu_test": "gpu_emulated_test", "gpu_speed": "gpu_speed_emulated"}
 WELL = "#!/bin/sh\necho fine\n"
+# One network, one picture: more takes long on a device that is not there.
+SPEED = f"""#!/bin/sh
+case "$*" in *0.5g*layers) exec {BUILD}/gpu_speed_emulated "$1" "$2" 1 0.05 layers ;; esac
+"""
 
 
 class GpuCheck(unittest.TestCase):
@@ -28,18 +31,13 @@ class GpuCheck(unittest.TestCase):
         self.programs.mkdir()
         for name in ("ops_test", "golden_test", "cudnn_device", "serving_contexts_test", "serving_speed", "gpu_test"):
             self.script(self.programs / name, WELL)
-        self.link("gpu_speed")
+        self.script(self.programs / "gpu_speed", SPEED)
         self.script(self.root / "nvidia-smi", SMI)
 
     @staticmethod
     def script(path, text):
-        path.unlink(missing_ok=True)
         path.write_text(text)
         path.chmod(0o755)
-
-    def link(self, name):
-        (self.programs / name).unlink(missing_ok=True)
-        (self.programs / name).symlink_to(BUILD / EMULATED.get(name, name))
 
     def run_check(self, minutes):
         """Exit status and what was written down."""
@@ -54,7 +52,7 @@ class GpuCheck(unittest.TestCase):
         return run.returncode, json.loads((out / "gpu-check.json").read_text()), out
 
     def test_order_and_speed(self):
-        _, found, out = self.run_check(0.8)
+        _, found, out = self.run_check(1.5)
         steps = {step["step"]: step["result"] for step in found["steps"]}
         names = list(steps)
         self.assertEqual(steps["operators-fp16"], "passed")
