@@ -8,12 +8,17 @@
 
 enum { MAX_TRIED = 4, REPEATS = 12 };
 
-typedef struct conv_state {
-    det_conv_problem problem; /* whole */
-    /* One of these, or both NULL for depthwise. */
+/* What a library runs for one batch size: one of these, or both NULL for depthwise convolutions. */
+typedef struct engine {
     det_cudnn_conv *cudnn;
     det_lt_conv *lt;
-    bool epilogue; /* left to the epilogue kernel: what `library` does not say */
+} engine;
+
+typedef struct conv_state {
+    det_conv_problem problem; /* whole, of max_batch pictures */
+    engine engine;
+    engine smaller[DET_MAX_SIZES - 1]; /* the same, for the smaller batch sizes */
+    bool epilogue;                     /* left to the epilogue kernel: what `library` does not say */
     det_conv_problem library;
     const void *weight, *bias;   /* in the element type */
     const float *exact_bias;     /* in float: depthwise and epilogue */
@@ -157,14 +162,14 @@ static det_conv_problem product_part(const det_conv_problem *whole, bool *all) {
 }
 
 static void use_cudnn(conv_state *s, const det_conv_problem *library, bool whole, det_cudnn_conv *conv) {
-    s->cudnn = conv;
+    s->engine.cudnn = conv;
     s->library = *library;
     s->epilogue = !whole;
     snprintf(s->impl, sizeof s->impl, "%s%s", det_cudnn_conv_impl(conv), s->epilogue ? " + epilogue" : "");
 }
 
 static void use_lt(conv_state *s, const det_conv_problem *library, bool whole, det_lt_conv *conv) {
-    s->lt = conv;
+    s->engine.lt = conv;
     s->library = *library;
     s->epilogue = !whole;
     snprintf(s->impl, sizeof s->impl, "cublasLt%s", s->epilogue ? " + epilogue" : "");
@@ -196,16 +201,16 @@ static det_status try_lt(det_device *device, conv_state *s, bool only_whole) {
 static det_status choose(det_device *device, const det_step *step, conv_state *s) {
     const det_conv_problem part = bare(&s->problem);
     DET_TRY(try_lt(device, s, true));
-    if (!s->lt)
+    if (!s->engine.lt)
         DET_TRY(try_cudnn(device, s, &s->problem, false));
-    if (!s->lt && !s->cudnn)
+    if (!s->engine.lt && !s->engine.cudnn)
         DET_TRY(try_cudnn(device, s, &part, false));
-    if (!s->lt && !s->cudnn)
+    if (!s->engine.lt && !s->engine.cudnn)
         DET_TRY(try_lt(device, s, false));
-    if (s->lt || s->cudnn)
+    if (s->engine.lt || s->engine.cudnn)
         return DET_OK;
     DET_TRY(try_cudnn(device, s, &part, true));
-    if (!s->cudnn)
+    if (!s->engine.cudnn)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "neither cuDNN nor cublasLt can compute it");
     det_log(DET_LOG_WARNING, "cuDNN has only its fallback engine for the convolution '%s' of %d -> %d channels, k %d",
             step->node->name, s->problem.c_in, s->problem.c_out, s->problem.k);
@@ -214,19 +219,21 @@ static det_status choose(det_device *device, const det_step *step, conv_state *s
 
 /* ------------------------------------------------------------------------------------------------------- running */
 
-static det_view view(void *data, const det_conv_problem *p, int stride) {
-    return (det_view){data, p->n, p->h_out, p->w_out, p->c_out, stride};
+static det_view view(void *data, int n, const det_conv_problem *p, int stride) {
+    return (det_view){data, n, p->h_out, p->w_out, p->c_out, stride};
 }
 
-static det_status run_library(det_device *device, const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
-    if (s->lt)
-        return det_lt_conv_run(s->lt, device->lt, data, stream);
-    return det_cudnn_conv_run(s->cudnn, device->cudnn);
+/* n: one of the batch sizes. */
+static const engine *engine_for(const conv_state *s, int n) {
+    int i = 0;
+    while (1 << i < n)
+        i++;
+    return n == s->problem.n ? &s->engine : &s->smaller[i];
 }
 
-static det_status run_epilogue(const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
+static det_status run_epilogue(const conv_state *s, int n, const det_conv_data *data, cudaStream_t stream) {
     const det_conv_problem *p = &s->problem;
-    det_view y = view(data->y, p, p->y_stride);
+    det_view y = view(data->y, n, p, p->y_stride);
     det_epilogue_args args = {.type = p->type,
                               .x = y,
                               .y = y,
@@ -234,16 +241,16 @@ static det_status run_epilogue(const conv_state *s, const det_conv_data *data, c
                               .unit = p->unit,
                               .post_unit = p->post_unit};
     if (p->has_residual)
-        args.residual = view((void *)(uintptr_t)data->residual, p, p->residual_stride);
+        args.residual = view((void *)(uintptr_t)data->residual, n, p, p->residual_stride);
     CUDA_TRY(det_launch_epilogue(&args, stream));
     return DET_OK;
 }
 
-static det_status run_depthwise(const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
+static det_status run_depthwise(const conv_state *s, int n, const det_conv_data *data, cudaStream_t stream) {
     const det_conv_problem *p = &s->problem;
     det_depthwise_args args = {.type = p->type,
-                               .x = {(void *)(uintptr_t)data->x, p->n, p->h, p->w, p->c_in, p->x_stride},
-                               .y = view(data->y, p, p->y_stride),
+                               .x = {(void *)(uintptr_t)data->x, n, p->h, p->w, p->c_in, p->x_stride},
+                               .y = view(data->y, n, p, p->y_stride),
                                .weight = data->weight,
                                .bias = s->exact_bias,
                                .k = p->k,
@@ -252,28 +259,32 @@ static det_status run_depthwise(const conv_state *s, const det_conv_data *data, 
                                .unit = p->unit,
                                .post_unit = p->post_unit};
     if (p->has_residual)
-        args.residual = view((void *)(uintptr_t)data->residual, p, p->residual_stride);
+        args.residual = view((void *)(uintptr_t)data->residual, n, p, p->residual_stride);
     CUDA_TRY(det_launch_depthwise(&args, stream));
     return DET_OK;
 }
 
-static det_status run_conv(det_device *device, const conv_state *s, const det_conv_data *data, cudaStream_t stream) {
-    if (!s->lt && !s->cudnn)
-        return run_depthwise(s, data, stream);
-    DET_TRY(run_library(device, s, data, stream));
-    return s->epilogue ? run_epilogue(s, data, stream) : DET_OK;
+static det_status run_conv(det_device *device, const conv_state *s, int n, const det_conv_data *data,
+                           cudaStream_t stream) {
+    const engine *e = engine_for(s, n);
+    if (e->lt)
+        DET_TRY(det_lt_conv_run(e->lt, device->lt, data, stream));
+    else if (e->cudnn)
+        DET_TRY(det_cudnn_conv_run(e->cudnn, device->cudnn));
+    else
+        return run_depthwise(s, n, data, stream);
+    return s->epilogue ? run_epilogue(s, n, data, stream) : DET_OK;
 }
 
 static det_status run(det_device *device, const det_step *step, const det_frame *frame, det_stream stream) {
-    (void)frame;
     const conv_state *s = step->state;
-    return run_conv(device, s, &s->data, stream);
+    return run_conv(device, s, frame->n, &s->data, stream);
 }
 
 /* ------------------------------------------------------------------------------------------------ the timed choice */
 
-static size_t workspace_of(const conv_state *s) {
-    return s->lt ? det_lt_conv_workspace(s->lt) : s->cudnn ? det_cudnn_conv_workspace(s->cudnn) : 0;
+static size_t workspace_of(const engine *e) {
+    return e->lt ? det_lt_conv_workspace(e->lt) : e->cudnn ? det_cudnn_conv_workspace(e->cudnn) : 0;
 }
 
 static det_status time_runs(det_device *device, const conv_state *s, const det_conv_data *data, cudaEvent_t begin,
@@ -282,7 +293,7 @@ static det_status time_runs(det_device *device, const conv_state *s, const det_c
     for (int i = 0; i < REPEATS; i++) {
         float once;
         CUDA_TRY(cudaEventRecord(begin, device->stream));
-        DET_TRY(run_conv(device, s, data, device->stream));
+        DET_TRY(run_conv(device, s, s->problem.n, data, device->stream));
         CUDA_TRY(cudaEventRecord(end, device->stream));
         CUDA_TRY(cudaEventSynchronize(end));
         CUDA_TRY(cudaEventElapsedTime(&once, begin, end));
@@ -296,7 +307,7 @@ static det_status time_conv(det_device *device, const conv_state *s, cudaEvent_t
     const det_conv_problem *p = &s->problem;
     size_t element = (size_t)det_type_bytes(p->type), n_out = (size_t)p->n * p->h_out * p->w_out;
     size_t sizes[] = {(size_t)p->n * p->h * p->w * p->x_stride * element, n_out * p->y_stride * element,
-                      n_out * p->residual_stride * element, workspace_of(s)};
+                      n_out * p->residual_stride * element, workspace_of(&s->engine)};
     char *memory;
     size_t n_bytes = 0, offsets[DET_COUNT(sizes)];
     for (size_t i = 0; i < DET_COUNT(sizes); i++) {
@@ -313,19 +324,18 @@ static det_status time_conv(det_device *device, const conv_state *s, cudaEvent_t
     det_status status = DET_OK;
     if (cudaMemsetAsync(memory, 0, n_bytes, device->stream) != cudaSuccess)
         status = det_fail(DET_ERROR_DEVICE, "memory for the timed choice could not be cleared");
-    if (status == DET_OK && s->cudnn)
-        status = det_cudnn_conv_bind(s->cudnn, &data);
+    if (status == DET_OK && s->engine.cudnn)
+        status = det_cudnn_conv_bind(s->engine.cudnn, &data);
     if (status == DET_OK)
         status = time_runs(device, s, &data, begin, end, ms);
     det_cuda_release(device, memory);
     return status;
 }
 
-static void drop(conv_state *s) {
-    det_cudnn_conv_free(s->cudnn);
-    det_lt_conv_free(s->lt);
-    s->cudnn = NULL;
-    s->lt = NULL;
+static void drop(engine *e) {
+    det_cudnn_conv_free(e->cudnn);
+    det_lt_conv_free(e->lt);
+    *e = (engine){NULL, NULL};
 }
 
 /* Keeps the faster of what `best` holds and `tried`, and frees the other. */
@@ -336,10 +346,10 @@ static det_status keep_faster(det_device *device, conv_state *best, float *best_
     if (status == DET_OK)
         det_log(DET_LOG_DEBUG, "tune: %s takes %.1f us", tried->impl, 1e3 * (double)ms);
     if (status != DET_OK || ms >= *best_ms) {
-        drop(tried);
+        drop(&tried->engine);
         return status;
     }
-    drop(best);
+    drop(&best->engine);
     *best = *tried;
     *best_ms = ms;
     return DET_OK;
@@ -349,11 +359,10 @@ static det_status tune_among(det_device *device, conv_state *s, cudaEvent_t begi
     float ms;
     DET_TRY(time_conv(device, s, begin, end, &ms));
     conv_state tried = *s;
-    tried.cudnn = NULL;
-    tried.lt = NULL;
-    if (!s->lt)
+    tried.engine = (engine){NULL, NULL};
+    if (!s->engine.lt)
         DET_TRY(try_lt(device, &tried, false));
-    if (tried.lt)
+    if (tried.engine.lt)
         DET_TRY(keep_faster(device, s, &ms, &tried, begin, end));
     det_cudnn_conv *convs[MAX_TRIED];
     int n = 0;
@@ -365,7 +374,7 @@ static det_status tune_among(det_device *device, conv_state *s, cudaEvent_t begi
             continue;
         }
         tried = *s;
-        tried.lt = NULL;
+        tried.engine.lt = NULL;
         use_cudnn(&tried, &s->problem, true, convs[i]);
         status = keep_faster(device, s, &ms, &tried, begin, end);
     }
@@ -386,6 +395,28 @@ static det_status tune(det_device *device, conv_state *s) {
     return status;
 }
 
+/* ------------------------------------------------------------------------------------------- the other batch sizes */
+
+/* The engine that was chosen, with the same choices, for the smaller batch sizes: so a picture gives the same bytes in all
+ * of them. Where a library refuses, the context goes without that size. */
+static det_status follow(det_device *device, const det_step *step, conv_state *s) {
+    det_conv_problem p = s->library;
+    for (int i = 0; 1 << i < s->problem.n; i++) {
+        engine *e = &s->smaller[i];
+        p.n = 1 << i;
+        if (s->engine.lt)
+            DET_TRY(det_lt_conv_follow(device->lt, &p, s->engine.lt, &e->lt));
+        else
+            DET_TRY(det_cudnn_conv_follow(device, &p, s->engine.cudnn, &e->cudnn));
+        if (e->lt || e->cudnn || device->no_size[i])
+            continue;
+        device->no_size[i] = true;
+        det_log(DET_LOG_INFO, "runs of %d pictures will take the time of more: '%s' cannot be had by %s for so few",
+                p.n, step->node->name, s->impl);
+    }
+    return DET_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------------- kernel */
 
 static const char *refuse(const det_step *step) {
@@ -403,7 +434,9 @@ static det_status choose_and_load(det_device *device, det_step *step, const det_
         return DET_OK;
     }
     DET_TRY(choose(device, step, s));
-    return device->tune ? tune(device, s) : DET_OK;
+    if (device->tune)
+        DET_TRY(tune(device, s));
+    return follow(device, step, s);
 }
 
 static det_status prepare(det_device *device, det_step *step, const det_plan_facts *facts) {
@@ -415,7 +448,9 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
     int previous = det_cuda_enter(device);
     det_status status = choose_and_load(device, step, facts, s);
     det_cuda_leave(previous);
-    step->workspace_bytes = workspace_of(s);
+    step->workspace_bytes = workspace_of(&s->engine);
+    for (size_t i = 0; i < DET_COUNT(s->smaller); i++)
+        step->workspace_bytes = DET_MAX(step->workspace_bytes, workspace_of(&s->smaller[i]));
     step->impl = s->impl;
     return status;
 }
@@ -429,12 +464,21 @@ det_status det_cuda_conv_bind(det_device *device, det_step *step) {
                               .residual = s->problem.has_residual ? step->inputs[1] : NULL,
                               .y = step->output,
                               .workspace = step->workspace};
-    return s->cudnn ? det_cudnn_conv_bind(s->cudnn, &s->data) : DET_OK;
+    if (s->engine.cudnn)
+        DET_TRY(det_cudnn_conv_bind(s->engine.cudnn, &s->data));
+    for (size_t i = 0; i < DET_COUNT(s->smaller); i++) {
+        if (s->smaller[i].cudnn)
+            DET_TRY(det_cudnn_conv_bind(s->smaller[i].cudnn, &s->data));
+    }
+    return DET_OK;
 }
 
 static void release(det_device *device, void *state) {
+    conv_state *s = state;
     int previous = det_cuda_enter(device);
-    drop(state);
+    drop(&s->engine);
+    for (size_t i = 0; i < DET_COUNT(s->smaller); i++)
+        drop(&s->smaller[i]);
     det_cuda_leave(previous);
     det_free(state);
 }

@@ -22,12 +22,19 @@ typedef struct det_kernel_caches {
     } items[32];
 } det_kernel_caches;
 
+/* A run takes one of a few batch sizes, the smallest with room for its pictures: 1, 2, 4, ... and max_batch. */
+enum { DET_MAX_SIZES = 9 }; /* 256 pictures are the most */
+static inline int det_batch_size(int max_batch, int i) {
+    return DET_MIN(1 << i, max_batch);
+}
+
 struct det_device {
     int index;
     int32_t precision; /* DET_FP32, ... */
     det_type type;     /* of tensors */
     bool tune, no_graph;
     int64_t max_image_bytes;
+    bool no_size[DET_MAX_SIZES]; /* batch sizes that some convolution cannot have */
     char name[128];
     cudaStream_t stream; /* the context's own */
     cudnnHandle_t cudnn;
@@ -83,9 +90,9 @@ static inline int det_padded(det_type type, int c) {
     return (c + vector - 1) / vector * vector;
 }
 
-/* Tensors of a step as the kernels take them; `padded` views count the padding channels. */
-det_view det_cuda_input(const det_step *step, int i);
-det_view det_cuda_output(const det_step *step);
+/* The first n pictures of a step's tensors as the kernels take them; `padded` views count the padding channels. */
+det_view det_cuda_input(const det_step *step, int i, int n);
+det_view det_cuda_output(const det_step *step, int n);
 det_view det_cuda_padded(const det_device *device, det_view view);
 det_unit det_cuda_unit(det_act act);
 
@@ -128,6 +135,9 @@ typedef struct det_lt_conv det_lt_conv;
  * has nothing for is no error. fallback: also those of the last resort. */
 det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
                                det_cudnn_conv **convs, int *n);
+/* The engine of `like` with the same choices for a problem that differs in its batch; NULL in *conv when cuDNN refuses. */
+det_status det_cudnn_conv_follow(det_device *device, const det_conv_problem *problem, const det_cudnn_conv *like,
+                                 det_cudnn_conv **conv);
 void det_kernel_caches_close(det_kernel_caches *caches);
 size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv);
 const char *det_cudnn_conv_impl(const det_cudnn_conv *conv);
@@ -138,6 +148,8 @@ void det_cudnn_conv_free(det_cudnn_conv *conv);
 
 /* 1x1 convolutions without groups are products of matrices. NULL in *conv when cublasLt has nothing for the problem. */
 det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **conv);
+det_status det_lt_conv_follow(cublasLtHandle_t handle, const det_conv_problem *problem, const det_lt_conv *like,
+                              det_lt_conv **conv);
 size_t det_lt_conv_workspace(const det_lt_conv *conv);
 det_status det_lt_conv_run(const det_lt_conv *conv, cublasLtHandle_t handle, const det_conv_data *data,
                            cudaStream_t stream);

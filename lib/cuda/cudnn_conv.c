@@ -7,13 +7,13 @@
  * Seen in cuDNN 9.19: a SiLU, or an addition behind an activation, is done by an engine that is compiled at run time, 0.65
  * s for each plan, unless its graph is declared to be of any shape and shares a kernel cache with those of its form; then
  * only the first costs that. Engines that are not compiled at run time copy a tensor that is a view into their workspace
- * first; among the last resorts there is one that is, and takes views as they are. */
+ * first; so a view's graph is declared to be of any shape, too, which leaves it to the compiled ones. */
 #include "cuda.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DESCRIPTORS = 48, MAX_CONFIGS = 64 };
+enum { MAX_DESCRIPTORS = 64, MAX_CONFIGS = 64, MAX_KNOBS = 24 };
 enum { UID_X = 1, UID_WEIGHT, UID_Y, UID_BIAS, UID_RESIDUAL, UID_VIRTUAL };
 static const size_t MAX_WORKSPACE_BYTES = (size_t)256 << 20;
 
@@ -29,9 +29,9 @@ typedef struct graph {
 struct det_cudnn_conv {
     graph *graph;
     cudnnBackendDescriptor_t config, plan, pack;
+    int64_t engine; /* its number */
     size_t workspace_bytes;
     bool has_bias, has_residual;
-    bool compiled; /* at run time */
     char impl[32];
 };
 
@@ -40,6 +40,12 @@ struct det_cudnn_conv {
 static det_status set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                       int64_t n, const void *values) {
     CUDNN_TRY(cudnnBackendSetAttribute(d, name, type, n, values));
+    return DET_OK;
+}
+
+static det_status get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                      int64_t most, int64_t *n, void *values) {
+    CUDNN_TRY(cudnnBackendGetAttribute(d, name, type, most, n, values));
     return DET_OK;
 }
 
@@ -196,10 +202,15 @@ enum { HAS_KERNEL_CACHES = 0 };
 #define CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE               (cudnnBackendAttributeName_t)0
 #endif
 
-/* Whether cuDNN can do it only by an engine that is compiled at run time. */
+/* Whether it is for an engine that is compiled at run time: nothing else can do it, or nothing else takes its views. Those
+ * engines need tensor cores, and share kernels of fused graphs alone. */
 static bool is_compiled(const det_conv_problem *p) {
     bool plain = p->unit == DET_UNIT_NONE || p->unit == DET_UNIT_RELU;
-    return !plain || p->has_residual || p->post_unit != DET_UNIT_NONE;
+    bool is_view = p->x_stride != p->c_in || p->y_stride != p->c_out;
+    bool is_bare = !p->has_bias && p->unit == DET_UNIT_NONE;
+    if (!plain || p->has_residual || p->post_unit != DET_UNIT_NONE)
+        return true;
+    return is_view && !is_bare && (p->type != DET_TYPE_F32 || p->tf32);
 }
 
 /* The kernel cache for graphs of this form, made with the first of them; NULL where this cuDNN has none. */
@@ -246,10 +257,9 @@ static det_status make_graph(graph *g, det_device *device, const det_conv_proble
 /* --------------------------------------------------------------------------------------------------------- plans */
 
 /* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. Writes its
- * number, and whether it is compiled at run time. */
-static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number, bool *compiled) {
+ * number. */
+static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number) {
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
-    cudnnBackendBehaviorNote_t behaviour[CUDNN_BEHAVIOR_NOTE_TYPE_COUNT];
     cudnnBackendDescriptor_t engine;
     int64_t n = 0;
     bool good = cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) == CUDNN_STATUS_SUCCESS;
@@ -268,12 +278,6 @@ static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *
                notes[i] != CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13 &&
                (notes[i] != CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || p->tf32) &&
                (notes[i] != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
-    }
-    *compiled = false;
-    if (good && cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
-                                         CUDNN_BEHAVIOR_NOTE_TYPE_COUNT, &n, behaviour) == CUDNN_STATUS_SUCCESS) {
-        for (int64_t i = 0; i < n && i < CUDNN_BEHAVIOR_NOTE_TYPE_COUNT; i++)
-            *compiled = *compiled || behaviour[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
     }
     cudnnBackendDestroyDescriptor(engine);
     return good;
@@ -317,17 +321,16 @@ static det_status make_plan(cudnnHandle_t handle, graph *g, const det_conv_probl
         cudnnBackendDestroyDescriptor(config);
         return DET_ERROR_OUT_OF_MEMORY;
     }
-    int64_t number = -1;
     g->n_users++;
     conv->graph = g;
     conv->config = config;
     conv->has_bias = p->has_bias;
     conv->has_residual = p->has_residual;
-    if (!acceptable(config, p, &number, &conv->compiled) || !finalize_plan(handle, conv)) {
+    if (!acceptable(config, p, &conv->engine) || !finalize_plan(handle, conv)) {
         det_cudnn_conv_free(conv);
         return DET_OK;
     }
-    snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)number);
+    snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)conv->engine);
     *out = conv;
     return DET_OK;
 }
@@ -375,56 +378,97 @@ static det_status find_plans(cudnnHandle_t handle, graph *g, const det_conv_prob
     return status;
 }
 
-/* A view that the engine would copy: the last resorts have one that does not. */
-static det_status avoid_copies(cudnnHandle_t handle, graph *g, const det_conv_problem *p, det_cudnn_conv **conv) {
-    det_cudnn_conv *others[MAX_CONFIGS];
-    int n = 0, chosen = -1;
-    if ((p->x_stride == p->c_in && p->y_stride == p->c_out) || (*conv)->workspace_bytes == 0 || is_compiled(p))
-        return DET_OK;
-    det_status status = find_plans(handle, g, p, CUDNN_HEUR_MODE_FALLBACK, MAX_CONFIGS, others, &n);
-    for (int i = 0; i < n; i++) {
-        if (chosen < 0 && others[i]->compiled && others[i]->workspace_bytes == 0)
-            chosen = i;
-        else
-            det_cudnn_conv_free(others[i]);
-    }
-    if (chosen >= 0) {
-        det_cudnn_conv_free(*conv);
-        *conv = others[chosen];
-    }
-    return status;
-}
-
 static det_status find_conv(det_device *device, graph *g, const det_conv_problem *problem, bool fallback, int most,
                             det_cudnn_conv **convs, int *n) {
     DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_A, most, convs, n));
-    if (*n > 0)
-        return avoid_copies(device->cudnn, g, problem, &convs[0]);
-    DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_B, most, convs, n));
+    if (*n == 0)
+        DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_B, most, convs, n));
     if (*n == 0 && fallback)
         DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_FALLBACK, most, convs, n));
     return DET_OK;
 }
 
-det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
-                               det_cudnn_conv **convs, int *n) {
+/* A graph for the caller, who leaves it. */
+static det_status open_graph(det_device *device, const det_conv_problem *problem, graph **out) {
     graph *g = det_alloc_array(1, sizeof *g);
-    *n = 0;
     if (!g)
         return DET_ERROR_OUT_OF_MEMORY;
     g->n_users = 1;
     g->next_uid = UID_VIRTUAL;
     det_status status = make_graph(g, device, problem);
-    if (status == DET_OK) {
-        status = find_conv(device, g, problem, fallback, most, convs, n);
-        while (status != DET_OK && *n > 0)
-            det_cudnn_conv_free(convs[--*n]);
-    } else if (status == DET_ERROR_DEVICE) { /* an operation or graph that this cuDNN does not know: not an error yet */
-        det_log(DET_LOG_DEBUG, "cuDNN refuses a graph, something simpler will be tried: %s", det_last_error());
-        status = DET_OK;
-    }
+    if (status == DET_OK)
+        *out = g;
+    else
+        leave_graph(g);
+    return status;
+}
+
+/* An operation, a graph or an engine that this cuDNN does not know is no error yet. */
+static det_status forgive(det_status status) {
+    if (status != DET_ERROR_DEVICE)
+        return status;
+    det_log(DET_LOG_DEBUG, "cuDNN refuses a graph, something simpler will be tried: %s", det_last_error());
+    return DET_OK;
+}
+
+det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
+                               det_cudnn_conv **convs, int *n) {
+    graph *g = NULL;
+    *n = 0;
+    det_status status = open_graph(device, problem, &g);
+    if (status != DET_OK)
+        return forgive(status);
+    status = find_conv(device, g, problem, fallback, most, convs, n);
+    while (status != DET_OK && *n > 0)
+        det_cudnn_conv_free(convs[--*n]);
     leave_graph(g);
     return status;
+}
+
+/* ------------------------------------------------------------------------------------------------- other batches */
+
+/* The choices that an engine configuration is made of, as descriptors of `g`. */
+static det_status read_knobs(graph *g, cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t *knobs, int64_t *n) {
+    for (int i = 0; i < MAX_KNOBS; i++)
+        DET_TRY(create(g, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knobs[i]));
+    return get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n, knobs);
+}
+
+static det_status copy_config(graph *g, const det_cudnn_conv *like, cudnnBackendDescriptor_t config) {
+    cudnnBackendDescriptor_t engine, knobs[MAX_KNOBS];
+    int64_t n = 0;
+    DET_TRY(create(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
+    DET_TRY(set_descriptor(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, g->whole));
+    DET_TRY(set(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &like->engine));
+    DET_TRY(finalize(engine));
+    DET_TRY(read_knobs(g, like->config, knobs, &n));
+    DET_TRY(set_descriptor(config, CUDNN_ATTR_ENGINECFG_ENGINE, engine));
+    if (n > 0)
+        DET_TRY(set(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, knobs));
+    return finalize(config);
+}
+
+static det_status copy_plan(det_device *device, graph *g, const det_conv_problem *problem, const det_cudnn_conv *like,
+                            det_cudnn_conv **conv) {
+    cudnnBackendDescriptor_t config;
+    CUDNN_TRY(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config));
+    det_status status = copy_config(g, like, config);
+    if (status == DET_OK)
+        return make_plan(device->cudnn, g, problem, config, conv);
+    cudnnBackendDestroyDescriptor(config);
+    return status;
+}
+
+det_status det_cudnn_conv_follow(det_device *device, const det_conv_problem *problem, const det_cudnn_conv *like,
+                                 det_cudnn_conv **conv) {
+    graph *g = NULL;
+    *conv = NULL;
+    det_status status = open_graph(device, problem, &g);
+    if (status != DET_OK)
+        return forgive(status);
+    status = copy_plan(device, g, problem, like, conv);
+    leave_graph(g);
+    return forgive(status);
 }
 
 size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv) {

@@ -5,16 +5,16 @@
 
 /* -------------------------------------------------------------------------------------------------------- views */
 
-static det_view view_of(void *data, det_shape s, int stride) {
-    return (det_view){data, s.n, s.h, s.w, s.c, stride};
+static det_view view_of(void *data, int n, det_shape s, int stride) {
+    return (det_view){data, n, s.h, s.w, s.c, stride};
 }
 
-det_view det_cuda_input(const det_step *step, int i) {
-    return view_of(step->inputs[i], step->input_shapes[i], step->input_strides[i]);
+det_view det_cuda_input(const det_step *step, int i, int n) {
+    return view_of(step->inputs[i], n, step->input_shapes[i], step->input_strides[i]);
 }
 
-det_view det_cuda_output(const det_step *step) {
-    return view_of(step->output, step->output_shape, step->output_stride);
+det_view det_cuda_output(const det_step *step, int n) {
+    return view_of(step->output, n, step->output_shape, step->output_stride);
 }
 
 det_view det_cuda_padded(const det_device *device, det_view view) {
@@ -35,12 +35,12 @@ det_unit det_cuda_unit(det_act act) {
     }
 }
 
-static det_view input(const det_device *device, const det_step *step, int i) {
-    return det_cuda_padded(device, det_cuda_input(step, i));
+static det_view input(const det_device *device, const det_step *step, int i, int n) {
+    return det_cuda_padded(device, det_cuda_input(step, i, n));
 }
 
-static det_view output(const det_device *device, const det_step *step) {
-    return det_cuda_padded(device, det_cuda_output(step));
+static det_view output(const det_device *device, const det_step *step, int n) {
+    return det_cuda_padded(device, det_cuda_output(step, n));
 }
 
 static void free_state(det_device *device, void *state) {
@@ -48,7 +48,8 @@ static void free_state(det_device *device, void *state) {
     det_free(state);
 }
 
-/* The runs below are called within det_runner_run or while the context is made: the device is current. */
+/* The runs below are called within det_runner_run or while the context is made: the device is current, and of the frame
+ * only n is known, the batch size. */
 #define RUN(name)                                                                                                      \
     static det_status run_##name(det_device *device, const det_step *step, const det_frame *frame, det_stream stream)
 
@@ -69,9 +70,8 @@ static det_status prepare_preprocess(det_device *device, det_step *step, const d
 }
 
 RUN(preprocess) {
-    (void)frame;
     det_preprocess_args args = *(const det_preprocess_args *)step->state;
-    args.y = output(device, step);
+    args.y = output(device, step, frame->n);
     CUDA_TRY(det_launch_preprocess(&args, det_cuda_block(device), stream));
     return DET_OK;
 }
@@ -89,11 +89,11 @@ static void pack_values(const void *what, float *values) {
     memcpy(values, w->values, (size_t)w->n_values * sizeof *values);
 }
 
-static det_group_norm_args norm_args(const det_device *device, const det_step *step, const norm_state *s) {
+static det_group_norm_args norm_args(const det_device *device, const det_step *step, int n, const norm_state *s) {
     const det_group_norm_params *p = &step->node->u.group_norm;
     return (det_group_norm_args){.type = device->type,
-                                 .x = input(device, step, 0),
-                                 .y = output(device, step),
+                                 .x = input(device, step, 0, n),
+                                 .y = output(device, step, n),
                                  .c = step->output_shape.c,
                                  .n_groups = p->n_groups,
                                  .epsilon = p->epsilon,
@@ -113,14 +113,13 @@ static det_status prepare_group_norm(det_device *device, det_step *step, const d
                              pack_values, p->weight, &step->weights_bytes, &s->weight));
     DET_TRY(det_cuda_weights(device, facts, step->node->name, "bias", DET_TYPE_F32, (size_t)p->bias->n_values,
                              pack_values, p->bias, &step->weights_bytes, &s->bias));
-    det_group_norm_args args = norm_args(device, step, s);
+    det_group_norm_args args = norm_args(device, step, step->output_shape.n, s);
     step->workspace_bytes = det_group_norm_workspace(&args);
     return DET_OK;
 }
 
 RUN(group_norm) {
-    (void)frame;
-    det_group_norm_args args = norm_args(device, step, step->state);
+    det_group_norm_args args = norm_args(device, step, frame->n, step->state);
     CUDA_TRY(det_launch_group_norm(&args, stream));
     return DET_OK;
 }
@@ -128,12 +127,11 @@ RUN(group_norm) {
 const det_kernel det_cuda_group_norm = {.prepare = prepare_group_norm, .run = run_group_norm, .release = free_state};
 
 RUN(add) {
-    (void)frame;
     const det_add_params *p = &step->node->u.add;
     det_epilogue_args args = {.type = device->type,
-                              .x = input(device, step, 0),
-                              .y = output(device, step),
-                              .residual = input(device, step, 1),
+                              .x = input(device, step, 0, frame->n),
+                              .y = output(device, step, frame->n),
+                              .residual = input(device, step, 1, frame->n),
                               .upsample = p->upsample,
                               .post_unit = det_cuda_unit(p->act)};
     CUDA_TRY(det_launch_epilogue(&args, stream));
@@ -141,26 +139,24 @@ RUN(add) {
 }
 
 RUN(activation) {
-    (void)frame;
     det_epilogue_args args = {.type = device->type,
-                              .x = input(device, step, 0),
-                              .y = output(device, step),
+                              .x = input(device, step, 0, frame->n),
+                              .y = output(device, step, frame->n),
                               .unit = det_cuda_unit(step->node->u.act)};
     CUDA_TRY(det_launch_epilogue(&args, stream));
     return DET_OK;
 }
 
 RUN(upsample) {
-    (void)frame;
-    CUDA_TRY(det_launch_upsample(device->type, input(device, step, 0), output(device, step), stream));
+    CUDA_TRY(
+        det_launch_upsample(device->type, input(device, step, 0, frame->n), output(device, step, frame->n), stream));
     return DET_OK;
 }
 
 /* Alone, or the three of SPPF into thirds of the output. */
 RUN(max_pool) {
-    (void)frame;
     const det_pool_params *p = &step->node->u.pool;
-    det_view x = input(device, step, 0), y = output(device, step);
+    det_view x = input(device, step, 0, frame->n), y = output(device, step, frame->n);
     if (p->n_chained <= 1) {
         CUDA_TRY(det_launch_max_pool(device->type, x, y, p->k, p->stride, p->pad, stream));
         return DET_OK;
@@ -178,54 +174,50 @@ RUN(max_pool) {
 }
 
 RUN(avg_pool) {
-    (void)frame;
     const det_pool_params *p = &step->node->u.pool;
-    CUDA_TRY(det_launch_avg_pool(device->type, input(device, step, 0), output(device, step), p->k, p->stride, stream));
+    CUDA_TRY(det_launch_avg_pool(device->type, input(device, step, 0, frame->n), output(device, step, frame->n), p->k,
+                                 p->stride, stream));
     return DET_OK;
 }
 
 /* The inputs that could not be views. */
 RUN(concat) {
-    (void)frame;
     det_shape out = step->output_shape;
     for (int i = 0; i < step->node->n_inputs; i++) {
         int begin = step->node->u.concat_begins[i], c = step->input_shapes[i].c;
-        det_view y = det_cuda_output(step);
+        det_view y = det_cuda_output(step, frame->n);
         y.data = (char *)y.data + (size_t)(begin * det_type_bytes(device->type));
         y.c = begin + c == out.c ? det_padded(device->type, out.c) - begin : c; /* the last one clears the padding */
-        CUDA_TRY(det_launch_copy(device->type, det_cuda_input(step, i), y, stream));
+        CUDA_TRY(det_launch_copy(device->type, det_cuda_input(step, i, frame->n), y, stream));
     }
     return DET_OK;
 }
 
 /* One that could not be a view. */
 RUN(slice) {
-    (void)frame;
-    det_view x = det_cuda_input(step, 0);
+    det_view x = det_cuda_input(step, 0, frame->n);
     x.data = (char *)x.data + (size_t)(step->node->u.slice_begin * det_type_bytes(device->type));
     x.c = step->output_shape.c;
-    CUDA_TRY(det_launch_copy(device->type, x, output(device, step), stream));
+    CUDA_TRY(det_launch_copy(device->type, x, output(device, step, frame->n), stream));
     return DET_OK;
 }
 
 RUN(space_to_depth) {
-    (void)frame;
-    CUDA_TRY(det_launch_space_to_depth(device->type, det_cuda_input(step, 0), output(device, step),
+    CUDA_TRY(det_launch_space_to_depth(device->type, det_cuda_input(step, 0, frame->n), output(device, step, frame->n),
                                        step->input_shapes[0].c, stream));
     return DET_OK;
 }
 
 RUN(attention) {
-    (void)frame;
     const det_attention_params *p = &step->node->u.attention;
     det_attention_args args = {.type = device->type,
-                               .x = det_cuda_input(step, 0),
-                               .y = det_cuda_output(step),
+                               .x = det_cuda_input(step, 0, frame->n),
+                               .y = det_cuda_output(step, frame->n),
                                .n_heads = p->n_heads,
                                .key_dim = p->key_dim,
                                .value_dim = p->value_dim};
     CUDA_TRY(det_launch_attention(&args, stream));
-    det_view whole = output(device, step);
+    det_view whole = output(device, step, frame->n);
     if (whole.c > args.y.c) /* attention knows the channels of its heads, not padding: the copy clears that */
         CUDA_TRY(det_launch_copy(device->type, args.y, whole, stream));
     return DET_OK;
@@ -249,14 +241,14 @@ const det_kernel det_cuda_attention = {.refuse = refuse_attention, .run = run_at
 
 /* ------------------------------------------------------------------------------------------------------- results */
 
-static det_decode_level level_of(const det_step *step, int level, int inputs_per_level) {
+static det_decode_level level_of(const det_step *step, int level, int inputs_per_level, int n) {
     const det_decode_params *p = &step->node->u.decode;
     int first = level * inputs_per_level;
-    det_decode_level l = {.x = det_cuda_input(step, first),
+    det_decode_level l = {.x = det_cuda_input(step, first, n),
                           .stride = p->strides[level],
                           .scale = p->scales[level] ? p->scales[level]->values[0] : 1};
     if (inputs_per_level > 1)
-        l.classes = det_cuda_input(step, first + 1);
+        l.classes = det_cuda_input(step, first + 1, n);
     for (int i = 0; p->anchors && i < p->n_anchors; i++) {
         for (int j = 0; j < 2; j++)
             l.anchors[i][j] = p->anchors->values[2 * (level * p->n_anchors + i) + j];
@@ -264,7 +256,7 @@ static det_decode_level level_of(const det_step *step, int level, int inputs_per
     return l;
 }
 
-static det_decode_args decode_args(const det_device *device, const det_step *step, int max_candidates) {
+static det_decode_args decode_args(const det_device *device, const det_step *step, int n, int max_candidates) {
     const det_decode_params *p = &step->node->u.decode;
     det_op op = step->node->op;
     det_decode_args args = {.head = op == DET_OP_DECODE_SCRFD ? DET_HEAD_SCRFD
@@ -281,7 +273,7 @@ static det_decode_args decode_args(const det_device *device, const det_step *ste
                             .lists = step->output,
                             .workspace = step->workspace};
     for (int i = 0; i < p->n_levels; i++)
-        args.levels[i] = level_of(step, i, step->node->n_inputs / p->n_levels);
+        args.levels[i] = level_of(step, i, step->node->n_inputs / p->n_levels, n);
     return args;
 }
 
@@ -296,14 +288,13 @@ static det_status prepare_decode(det_device *device, det_step *step, const det_p
         return DET_ERROR_OUT_OF_MEMORY;
     step->state = max_candidates;
     *max_candidates = facts->max_candidates;
-    det_decode_args args = decode_args(device, step, facts->max_candidates);
+    det_decode_args args = decode_args(device, step, step->input_shapes[0].n, facts->max_candidates);
     step->workspace_bytes = det_decode_workspace(&args);
     return DET_OK;
 }
 
 RUN(decode) {
-    (void)frame;
-    det_decode_args args = decode_args(device, step, *(const int *)step->state);
+    det_decode_args args = decode_args(device, step, frame->n, *(const int *)step->state);
     CUDA_TRY(det_launch_decode(&args, det_cuda_block(device), stream));
     return DET_OK;
 }
@@ -328,8 +319,8 @@ static det_status prepare_nms(det_device *device, det_step *step, const det_plan
 }
 
 RUN(nms) {
-    (void)frame;
     det_nms_args args = *(const det_nms_args *)step->state;
+    args.batch = frame->n;
     args.lists = step->inputs[0];
     args.workspace = step->workspace;
     CUDA_TRY(det_launch_nms(&args, det_cuda_block(device), stream));

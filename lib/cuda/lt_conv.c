@@ -79,7 +79,24 @@ static det_status choose(cublasLtHandle_t handle, det_lt_conv *conv, bool *found
     return DET_OK;
 }
 
-det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **out) {
+/* *fits: whether the algorithm of another batch does for this one, too. */
+static det_status copy_choice(cublasLtHandle_t handle, det_lt_conv *conv, const det_lt_conv *like, bool *fits) {
+    cublasLtMatmulHeuristicResult_t result;
+    conv->algorithm = like->algorithm;
+    cublasStatus_t status = cublasLtMatmulAlgoCheck(handle, conv->product, conv->weight, conv->x, conv->y, conv->y,
+                                                    &conv->algorithm, &result);
+    *fits = status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE_BYTES;
+    if (*fits)
+        conv->workspace_bytes = result.workspaceSize;
+    if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED &&
+        status != CUBLAS_STATUS_INVALID_VALUE)
+        return det_cublas_fail(status, "cublasLtMatmulAlgoCheck", __FILE__, __LINE__);
+    return DET_OK;
+}
+
+/* With the algorithm of `like`, or with what the heuristics say where that is NULL. */
+static det_status make(cublasLtHandle_t handle, const det_conv_problem *problem, const det_lt_conv *like,
+                       det_lt_conv **out) {
     det_lt_conv *conv = det_alloc_array(1, sizeof *conv);
     *out = NULL;
     if (!conv)
@@ -88,13 +105,22 @@ det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *pro
     bool found = false;
     det_status status = describe(conv, problem);
     if (status == DET_OK)
-        status = choose(handle, conv, &found);
+        status = like ? copy_choice(handle, conv, like, &found) : choose(handle, conv, &found);
     if (status != DET_OK || !found) {
         det_lt_conv_free(conv);
         return status;
     }
     *out = conv;
     return DET_OK;
+}
+
+det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **conv) {
+    return make(handle, problem, NULL, conv);
+}
+
+det_status det_lt_conv_follow(cublasLtHandle_t handle, const det_conv_problem *problem, const det_lt_conv *like,
+                              det_lt_conv **conv) {
+    return make(handle, problem, like, conv);
 }
 
 size_t det_lt_conv_workspace(const det_lt_conv *conv) {

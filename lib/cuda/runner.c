@@ -1,11 +1,13 @@
 /* Running: pictures and the parameter block up, one CUDA graph of all kernels, results down.
  *
- * Everything that changes from run to run lies in the parameter block, so the graph is captured once. The block is
+ * Everything that changes from run to run lies in the parameter block, so a graph is captured once for each batch size (all
+ * work on the same memory), and a run replays the smallest that has room for its pictures. The block is
  * written into one of a few pinned slots and copied to the device in the order of the stream; a slot is used again when
  * its copy is done. NMS writes the few objects it keeps straight into pinned host memory (or where the caller's device
  * memory is), so nothing has to be copied down. Nothing here waits for the device but the caller's own wait, and a fifth
  * run for the first of four that are on their way. */
 #include "cuda.h"
+#include "ranges.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +31,12 @@ typedef struct slot {
     delivery delivery;
 } slot;
 
+/* For runs of up to n pictures. */
+typedef struct batch_size {
+    int n;
+    cudaGraphExec_t graph; /* NULL: kernels are launched one by one */
+} batch_size;
+
 struct det_runner {
     int max_batch, n_classes, max_objects; /* most objects per picture */
     size_t block_bytes, pictures_offset, scores_offset, logits_offset;
@@ -42,10 +50,11 @@ struct det_runner {
     cudaEvent_t events[N_EVENTS], *step_events; /* step_events: one per step and one before, when layers are timed */
     int n_steps;
     cudaStream_t last_stream;
+    bool profiled; /* somebody looks at ranges */
     bool has_run, captured; /* captured: by a caller, with the slot for that */
-    cudaGraph_t graph;
-    cudaGraphExec_t graph_exec;
-    cudaError_t broken; /* the error after which the device cannot go on */
+    int n_sizes;
+    batch_size sizes[DET_MAX_SIZES]; /* ascending, max_batch is the last */
+    cudaError_t broken;              /* the error after which the device cannot go on */
 };
 
 const det_block *det_cuda_block(const det_device *device) {
@@ -98,16 +107,21 @@ static void destroy_event(cudaEvent_t event) {
         cudaEventDestroy(event);
 }
 
+static void destroy_graphs(det_runner *r) {
+    for (int i = 0; i < r->n_sizes; i++) {
+        if (r->sizes[i].graph)
+            cudaGraphExecDestroy(r->sizes[i].graph);
+        r->sizes[i].graph = NULL;
+    }
+}
+
 void det_runner_close(det_device *device) {
     det_runner *r = device->runner;
     if (!r)
         return;
     if (r->has_run) /* what the context still has on its way */
         (void)cudaEventSynchronize(r->events[AT_END]);
-    if (r->graph_exec)
-        cudaGraphExecDestroy(r->graph_exec);
-    if (r->graph)
-        cudaGraphDestroy(r->graph);
+    destroy_graphs(r);
     for (int i = 0; i < N_EVENTS; i++)
         destroy_event(r->events[i]);
     for (int i = 0; r->step_events && i <= r->n_steps; i++)
@@ -141,14 +155,33 @@ static int end_of_stage(det_op op) {
                                        : AT_NETWORK;
 }
 
-static det_status launch_steps(det_device *device, det_plan *plan, int begin, int end, cudaStream_t stream, bool in_graph) {
+static const char *name_of(const det_node *node) {
+    static const char *const operators[] = {
+#define DET_OP(id, name) [DET_OP_##id] = #name,
+#include "../ops.def"
+#undef DET_OP
+    };
+    return node->name[0] ? node->name : operators[node->op];
+}
+
+static det_status launch_step(const det_runner *r, det_plan *plan, int step, const det_frame *batch, cudaStream_t stream) {
+    det_range_begin(r->profiled, name_of(plan->steps[step].node));
+    det_status status = det_cuda_run_step(plan, step, batch, stream);
+    det_range_end(r->profiled);
+    return status;
+}
+
+/* n: pictures, one of the batch sizes. */
+static det_status launch_steps(det_device *device, det_plan *plan, int n, int begin, int end, cudaStream_t stream,
+                               bool in_graph) {
     det_runner *r = device->runner;
+    const det_frame batch = {.n = n};
     bool layers = r->step_events && !in_graph;
     CUDNN_TRY(cudnnSetStream(device->cudnn, stream));
     if (layers)
         CUDA_TRY(cudaEventRecord(r->step_events[begin], stream));
     for (int i = begin; i < end; i++) {
-        DET_TRY(det_cuda_run_step(plan, i, NULL, stream));
+        DET_TRY(launch_step(r, plan, i, &batch, stream));
         if (layers)
             CUDA_TRY(cudaEventRecord(r->step_events[i + 1], stream));
         int stage = end_of_stage(plan->steps[i].node->op);
@@ -166,45 +199,64 @@ static det_status bind_convolutions(det_device *device, det_plan *plan) {
     return DET_OK;
 }
 
-/* A run of no pictures: every kernel is loaded before the graph is captured. */
+/* Runs of no pictures: every kernel is loaded before graphs are captured. */
 static det_status warm_up(det_device *device, det_plan *plan) {
     det_runner *r = device->runner;
     CUDA_TRY(cudaMemsetAsync(r->block, 0, r->block_bytes, device->stream));
-    DET_TRY(launch_steps(device, plan, 0, plan->n_steps, device->stream, false));
+    for (int i = 0; i < r->n_sizes; i++)
+        DET_TRY(launch_steps(device, plan, r->sizes[i].n, 0, plan->n_steps, device->stream, false));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;
 }
 
-static det_status end_capture(det_device *device, det_status status) {
-    det_runner *r = device->runner;
-    cudaError_t error = cudaStreamEndCapture(device->stream, &r->graph);
+static det_status end_capture(det_device *device, batch_size *size, det_status status) {
+    cudaGraph_t graph = NULL;
+    cudaError_t error = cudaStreamEndCapture(device->stream, &graph);
+    if (status == DET_OK && error == cudaSuccess)
+        error = cudaGraphInstantiate(&size->graph, graph, 0);
+    if (graph)
+        cudaGraphDestroy(graph);
     DET_TRY(status);
-    if (error != cudaSuccess)
-        return det_cuda_fail(error, "cudaStreamEndCapture", __FILE__, __LINE__);
-    CUDA_TRY(cudaGraphInstantiate(&r->graph_exec, r->graph, 0));
-    CUDA_TRY(cudaGraphUpload(r->graph_exec, device->stream));
+    CUDA_TRY(error);
+    CUDA_TRY(cudaGraphUpload(size->graph, device->stream));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;
+}
+
+static det_status capture(det_device *device, det_plan *plan, batch_size *size) {
+    CUDA_TRY(cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal));
+    det_range_begin(device->runner->profiled, "libdetect capture");
+    det_status status = launch_steps(device, plan, size->n, 0, plan->n_steps, device->stream, true);
+    det_range_end(device->runner->profiled);
+    return end_capture(device, size, status);
 }
 
 /* A refused capture is no failure: the kernels are launched one by one then. */
-static void capture(det_device *device, det_plan *plan) {
+static void capture_all(det_device *device, det_plan *plan) {
     det_runner *r = device->runner;
     det_status status = DET_OK;
-    if (cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
-        status = det_fail(DET_ERROR_DEVICE, "cudaStreamBeginCapture: %s", cudaGetErrorString(cudaGetLastError()));
-    else
-        status = end_capture(device, launch_steps(device, plan, 0, plan->n_steps, device->stream, true));
+    for (int i = 0; i < r->n_sizes && status == DET_OK; i++)
+        status = capture(device, plan, &r->sizes[i]);
     if (status == DET_OK)
         return;
     det_log(DET_LOG_WARNING, "no CUDA graph, kernels are launched one by one: %s", det_last_error());
     (void)cudaGetLastError();
-    if (r->graph_exec)
-        cudaGraphExecDestroy(r->graph_exec);
-    if (r->graph)
-        cudaGraphDestroy(r->graph);
-    r->graph_exec = NULL;
-    r->graph = NULL;
+    destroy_graphs(r);
+}
+
+static void list_sizes(const det_device *device, det_runner *r) {
+    for (int i = 0, n = 0; n < r->max_batch; i++) {
+        n = det_batch_size(r->max_batch, i);
+        if (n == r->max_batch || !device->no_size[i])
+            r->sizes[r->n_sizes++].n = n;
+    }
+}
+
+static const batch_size *size_for(const det_runner *r, int n) {
+    const batch_size *size = r->sizes;
+    while (size->n < n)
+        size++;
+    return size;
 }
 
 static det_status open_runner(det_device *device, det_plan *plan, const det_plan_facts *facts) {
@@ -213,13 +265,15 @@ static det_status open_runner(det_device *device, det_plan *plan, const det_plan
     r->n_classes = facts->model->n_classes;
     r->max_objects = facts->max_candidates;
     r->n_steps = plan->n_steps;
+    r->profiled = det_has_profiler();
     r->image_bytes = aligned((size_t)(device->max_image_bytes ? device->max_image_bytes : DEFAULT_IMAGE_BYTES));
+    list_sizes(device, r);
     DET_TRY(make_events(r, plan->profile_layers));
     DET_TRY(take_memory(device, r));
     DET_TRY(bind_convolutions(device, plan));
     DET_TRY(warm_up(device, plan));
     if (!device->no_graph)
-        capture(device, plan);
+        capture_all(device, plan);
     plan->workspace_bytes += (int64_t)(r->block_bytes + (size_t)r->max_batch * r->image_bytes);
     return DET_OK;
 }
@@ -354,6 +408,7 @@ static void fill_block(det_runner *r, const det_frame *frame, slot *s) {
 static void deliver(void *user) {
     const delivery *d = user;
     const det_runner *r = d->runner;
+    det_range_begin(r->profiled, "download");
     const int32_t *counts = (const int32_t *)(const void *)r->results, *cuts = counts + r->max_batch;
     const det_object *objects = (const det_object *)(const void *)(r->results + r->objects_offset);
     for (int i = 0; i < d->n; i++) {
@@ -364,6 +419,7 @@ static void deliver(void *user) {
         if (d->output.cuts)
             d->output.cuts[i] = cuts[i];
     }
+    det_range_end(r->profiled);
 }
 
 /* --------------------------------------------------------------------------------------------------------- the run */
@@ -389,21 +445,38 @@ static det_status bring_block(det_runner *r, const det_frame *frame, slot *s, cu
     return DET_OK;
 }
 
+static det_status upload(det_runner *r, const det_frame *frame, slot *s, cudaStream_t stream) {
+    det_range_begin(r->profiled, "upload");
+    det_status status = bring_pictures(r, frame, s, true, stream);
+    if (status == DET_OK)
+        status = bring_block(r, frame, s, stream);
+    det_range_end(r->profiled);
+    return status;
+}
+
+static det_status launch_graph(const det_runner *r, const batch_size *size, cudaStream_t stream) {
+    det_range_begin(r->profiled, "graph");
+    cudaError_t error = cudaGraphLaunch(size->graph, stream);
+    det_range_end(r->profiled);
+    CUDA_TRY(error);
+    return DET_OK;
+}
+
 static det_status enqueue(det_device *device, det_plan *plan, const det_frame *frame, slot *s, cudaStream_t stream,
                           bool capturing, bool wait) {
     det_runner *r = device->runner;
+    const batch_size *size = size_for(r, frame->n);
     if (!capturing && r->has_run && stream != r->last_stream) /* two runs of one context share its memory */
         CUDA_TRY(cudaStreamWaitEvent(stream, r->events[AT_END], 0));
     if (!capturing)
         DET_TRY(mark(r, AT_BEGIN, stream, false));
-    DET_TRY(bring_pictures(r, frame, s, true, stream));
-    DET_TRY(bring_block(r, frame, s, stream));
+    DET_TRY(upload(r, frame, s, stream));
     if (!capturing)
         DET_TRY(mark(r, AT_UPLOADED, stream, false));
-    if (r->graph_exec && !capturing)
-        CUDA_TRY(cudaGraphLaunch(r->graph_exec, stream));
+    if (size->graph && !capturing)
+        DET_TRY(launch_graph(r, size, stream));
     else
-        DET_TRY(launch_steps(device, plan, 0, plan->n_steps, stream, capturing));
+        DET_TRY(launch_steps(device, plan, size->n, 0, plan->n_steps, stream, capturing));
     if (frame->output->memory == DET_MEMORY_HOST && !wait)
         CUDA_TRY(cudaLaunchHostFunc(stream, deliver, &s->delivery));
     if (capturing)
@@ -441,7 +514,9 @@ det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *f
         DET_FAIL(DET_ERROR_DEVICE, "%s failed before: %s; its contexts can only be destroyed", device->name,
                  cudaGetErrorString(r->broken));
     int previous = det_cuda_enter(device);
+    det_range_begin(r->profiled, "libdetect run");
     det_status status = run(device, plan, frame, stream ? (cudaStream_t)stream : device->stream, wait);
+    det_range_end(r->profiled);
     if (status == DET_ERROR_DEVICE) { /* an error that lasts answers every call from now on */
         cudaError_t now = cudaStreamQuery(device->stream);
         r->broken = now == cudaErrorNotReady ? cudaSuccess : now;
@@ -460,7 +535,7 @@ static det_status run_alone(det_device *device, det_plan *plan, const det_frame 
         DET_TRY(make_room(device, frame));
     DET_TRY(bring_pictures(r, frame, s, pixels, device->stream));
     DET_TRY(bring_block(r, frame, s, device->stream));
-    DET_TRY(launch_steps(device, plan, begin, end, device->stream, false));
+    DET_TRY(launch_steps(device, plan, r->max_batch, begin, end, device->stream, false));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     if (plan->steps[end - 1].node->op == DET_OP_NMS && frame->output->memory == DET_MEMORY_HOST)
         deliver(&s->delivery);

@@ -1,7 +1,7 @@
 /* The CUDA backend as a program sees it: gpu_test [N_CYCLES]
  *
  * Small made networks on device 0, compared with the CPU's boxes and with themselves: the same bytes a hundred times,
- * alone and in a batch, from host, pinned and device memory, on the caller's streams, in a graph of the caller's;
+ * alone and in any batch, from host, pinned and device memory, on the caller's streams, in a graph of the caller's;
  * nothing allocated and no device waited for during runs; out of memory and back. Runs as it is against the fake device
  * of tests/emulation. N_CYCLES: contexts made and destroyed, at flat memory (20). */
 #include "../api/api.h"
@@ -109,9 +109,14 @@ static void test_repeats(const det_model *model, int32_t precision) {
         for (int k = 0; k < BATCH; k++)
             CHECK(same_objects(&first, k, &again, k));
     }
+    for (int n = 1; n < BATCH; n++) {
+        for (int begin = 0; begin + n <= BATCH; begin++) {
+            run(context, &images[begin], n, &again);
+            for (int k = 0; k < n; k++)
+                CHECK_MSG(same_objects(&first, begin + k, &again, k), "picture %d in a run of %d", begin + k, n);
+        }
+    }
     for (int k = 0; k < BATCH; k++) {
-        run(context, &images[k], 1, &again);
-        CHECK_MSG(same_objects(&first, k, &again, 0), "picture %d in a run of its own", k);
         if (precision == DET_FP32) { /* other batch sizes may have other kernels, which round in another order */
             run(one, &images[k], 1, &again);
             CHECK(again.counts[0] > 0);

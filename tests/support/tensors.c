@@ -2,8 +2,6 @@
 
 #include "check.h"
 
-#include <jansson.h>
-
 tensor_file tensor_file_open(const char *path) {
     tensor_file file = {0};
     FILE *stream = fopen(path, "rb");
@@ -16,28 +14,28 @@ tensor_file tensor_file_open(const char *path) {
     fclose(stream);
     uint64_t header_bytes;
     memcpy(&header_bytes, file.bytes, 8);
-    file.header = json_loadb((const char *)file.bytes + 8, (size_t)header_bytes, 0, NULL);
-    REQUIRE(file.header, "%s has no JSON header", path);
+    REQUIRE(det_json_read(path, (const char *)file.bytes + 8, (size_t)header_bytes, &file.header) == DET_OK, "%s",
+            det_last_error());
     file.data = (const float *)(file.bytes + 8 + header_bytes);
     return file;
 }
 
 void tensor_file_close(tensor_file *file) {
-    json_decref(file->header);
+    det_free(file->header);
     free(file->bytes);
 }
 
 tensor tensor_find(const tensor_file *file, const char *name) {
     tensor t = {.n_values = 1};
-    const json_t *entry = json_object_get(file->header, name);
-    if (!entry)
+    const det_json *entry = det_json_get(file->header, name), *shape = det_json_get(entry, "shape");
+    const det_json *offset = det_json_item(det_json_get(entry, "data_offsets"), 0);
+    if (!shape || !offset)
         return (tensor){0};
-    const json_t *shape = json_object_get(entry, "shape");
-    t.n_dims = (int)json_array_size(shape);
+    t.n_dims = shape->n;
     for (int i = 0; i < t.n_dims; i++) {
-        t.shape[i] = (int)json_integer_value(json_array_get(shape, (size_t)i));
+        t.shape[i] = (int)det_json_item(shape, i)->u.integer;
         t.n_values *= t.shape[i];
     }
-    t.values = file->data + json_integer_value(json_array_get(json_object_get(entry, "data_offsets"), 0)) / 4;
+    t.values = file->data + offset->u.integer / 4;
     return t;
 }

@@ -2,10 +2,12 @@
 #ifndef DET_TEST_TENSORS_H
 #define DET_TEST_TENSORS_H
 
+#include "json.h"
+
 #include <stdint.h>
 
 typedef struct tensor_file {
-    void *header;   /* json_t */
+    det_json *header;
     uint8_t *bytes; /* whole file */
     const float *data;
 } tensor_file;

@@ -206,6 +206,7 @@ fake_cuda_state fake_cuda_now(void) {
     state.cublas_descriptors = counts.cublas_descriptors;
     state.peak_bytes = counts.peak_bytes;
     state.work = counts.work;
+    state.products = counts.products;
     state.device_waits = counts.device_waits;
     state.pageable_copies = counts.pageable_copies;
     return state;
@@ -227,7 +228,7 @@ void fake_cuda_reset(void) {
     c.violations = 0;
     broken = cudaSuccess;
     last_error = cudaSuccess;
-    counts.work = counts.device_waits = counts.pageable_copies = 0;
+    counts.work = counts.products = counts.device_waits = counts.pageable_copies = 0;
     fake_cuda_state now = {};
     memory_state(&now);
     counts.peak_bytes = now.device_bytes;

@@ -50,7 +50,7 @@ std::vector<float> block_of(const Convolution &c, const std::vector<float> &w, i
 void convolve_row(const Convolution &c, const float *x, const float *block, const float *zeros, int64_t row,
                   int64_t c_in, int64_t first, int64_t n, float *y) {
     for (int64_t begin = 0; begin < c.y.w; begin += PIXELS) {
-        float sums[PIXELS][CHANNELS] = {};
+        float sums[2][PIXELS][CHANNELS] = {};
         for (int64_t tap = 0; tap < c.w.h * c.w.w; tap++) {
             int64_t i = row * c.stride_h - c.pad_h + tap / c.w.w;
             const float *sources[PIXELS];
@@ -59,10 +59,17 @@ void convolve_row(const Convolution &c, const float *x, const float *block, cons
                 bool inside = i >= 0 && i < c.x.h && j >= 0 && j < c.x.w;
                 sources[p] = inside ? x + (i * c.x.w + j) * c.x.c + c_in : zeros;
             }
-            accumulate(sources, block + tap * c.w.c * CHANNELS, c.w.c, sums);
+            int64_t part = c.split == 2 ? c.w.c / 2 : c.w.c;
+            const float *weights = block + tap * c.w.c * CHANNELS;
+            accumulate(sources, weights, part, sums[0]);
+            for (const float *&source : sources)
+                source += part;
+            accumulate(sources, weights + part * CHANNELS, c.w.c - part, sums[1]);
         }
+        for (int i = 0; i < PIXELS * CHANNELS && c.split == 2; i++)
+            sums[0][i / CHANNELS][i % CHANNELS] += sums[1][i / CHANNELS][i % CHANNELS];
         for (int64_t p = 0; p < std::min<int64_t>(PIXELS, c.y.w - begin); p++)
-            memcpy(y + (begin + p) * c.y.c + first, sums[p], (size_t)n * sizeof(float));
+            memcpy(y + (begin + p) * c.y.c + first, sums[0][p], (size_t)n * sizeof(float));
     }
 }
 
@@ -72,6 +79,7 @@ void convolve(const Convolution &c, const void *x, const void *w, float *y) {
     std::vector<float> in = dense(c.x, x, c.tf32), weights = dense(c.w, w, c.tf32);
     std::vector<float> zeros((size_t)c.w.c, 0.0f);
     int64_t group_out = c.y.c / c.groups();
+    counts.products += c.y.n * c.y.h * c.y.w * c.y.c * c.w.h * c.w.w * c.w.c;
     for (int64_t first = 0; first < c.y.c;) {
         int64_t group = first / group_out, n = std::min<int64_t>(CHANNELS, (group + 1) * group_out - first);
         std::vector<float> block = block_of(c, weights, first, n);

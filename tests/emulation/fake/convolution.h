@@ -23,12 +23,19 @@ struct Tensor {
 struct Convolution {
     Tensor x, w, y; /* w: [c_out, k_h, k_w, c_in / groups] */
     int64_t pad_h, pad_w, stride_h, stride_w;
-    bool tf32; /* inputs are rounded so */
+    bool tf32;    /* inputs are rounded so */
+    int64_t split; /* 2: the channels of each window are added up in two sums, which are joined at the end; else 1 */
 
     int64_t groups() const {
         return x.c / w.c;
     }
 };
+
+/* How many sums a library takes for so much work: where there is little, it spreads the sums over idle processors. So
+ * the same picture comes out with other last bits when it is alone. */
+inline int64_t split_for(int64_t pixels) {
+    return pixels < 200 ? 2 : 1;
+}
 
 /* y [n, h, w, c] dense, in float, sums in float. */
 void convolve(const Convolution &c, const void *x, const void *w, float *y);

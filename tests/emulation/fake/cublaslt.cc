@@ -5,6 +5,7 @@
 #include <cstring>
 #include <deque>
 #include <set>
+#include <utility>
 
 #include <cublasLt.h>
 
@@ -37,7 +38,7 @@ struct Preference {
 struct Algorithm {
     int64_t m, n, k, lda, ldb, ldd;
     uint32_t type, epilogue, workspace, alignments[4];
-    int32_t tf32;
+    int32_t tf32, split;
 };
 enum : uint64_t { MARK = 0x6c74616c676f0001 };
 
@@ -54,6 +55,12 @@ void put(cublasLtMatmulAlgo_t *to, const Algorithm &algorithm) {
 
 const Algorithm *get(const cublasLtMatmulAlgo_t *from) {
     return from->data[0] == MARK && from->data[1] < algorithms().size() ? &algorithms()[from->data[1]] : nullptr;
+}
+
+/* Which algorithms have been checked for how many columns, beside those that they were chosen for. */
+std::set<std::pair<const Algorithm *, int64_t>> &checked() {
+    static auto *c = new std::set<std::pair<const Algorithm *, int64_t>>;
+    return *c;
 }
 
 template <class T> std::set<T *> &live() {
@@ -122,6 +129,7 @@ Algorithm algorithm_of(const Product &p, const Layout &a, const Layout &b, const
     algorithm.epilogue = p.epilogue;
     algorithm.workspace = preference.workspace >= 4112 ? 4112 : 0;
     memcpy(algorithm.alignments, preference.alignments, sizeof algorithm.alignments);
+    algorithm.split = (int32_t)split_for(d.columns);
     algorithm.tf32 = p.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && a.type == CUDA_R_32F;
     return algorithm;
 }
@@ -135,6 +143,7 @@ Convolution convolution_of(const Algorithm &a) {
     c.y = {type, 1, 1, a.n, a.m, a.n * a.ldd, a.n * a.ldd, a.ldd};
     c.stride_h = c.stride_w = 1;
     c.tf32 = a.tf32;
+    c.split = a.split;
     return c;
 }
 
@@ -168,6 +177,22 @@ bool places_good(const Algorithm &a, const void *weight, const void *x, const Pr
         return false;
     }
     return good;
+}
+
+/* The algorithm for this product: what was chosen, for so many columns. */
+Algorithm fitted(const Algorithm &chosen, const Product &p, const Layout &a, const Layout &b, const Layout &d) {
+    Preference as_found;
+    memcpy(as_found.alignments, chosen.alignments, sizeof as_found.alignments);
+    Algorithm fitting = algorithm_of(p, a, b, d, as_found);
+    fitting.workspace = chosen.workspace;
+    fitting.split = chosen.split;
+    return fitting;
+}
+
+/* But for the columns. */
+bool same_product(Algorithm a, const Algorithm &b) {
+    a.n = b.n;
+    return memcmp(&a, &b, sizeof a) == 0;
 }
 
 } // namespace
@@ -319,6 +344,24 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     return CUBLAS_STATUS_SUCCESS;
 }
 
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t product, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t *chosen, cublasLtMatmulHeuristicResult_t *result) {
+    CUBLAS_CALL(ANY);
+    const Product *p = check<Product>(product);
+    const Layout *la = check<Layout>(a), *lb = check<Layout>(b), *lc = check<Layout>(c), *ld = check<Layout>(d);
+    const Algorithm *found = chosen ? get(chosen) : nullptr;
+    if (!check<Lt>(handle) || !p || !la || !lb || !lc || !ld || !found || !result || !shapes_fit(*p, *la, *lb, *ld))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!same_product(fitted(*found, *p, *la, *lb, *ld), *found))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    checked().insert({found, ld->columns});
+    result->workspaceSize = found->workspace;
+    result->state = CUBLAS_STATUS_SUCCESS;
+    result->wavesCount = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t product, const void *alpha, const void *a,
                               cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
                               const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
@@ -337,12 +380,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t prod
     const Algorithm *found = get(chosen);
     if (!found)
         return CUBLAS_STATUS_INVALID_VALUE;
-    Algorithm algorithm = *found;
-    Preference as_found;
-    memcpy(as_found.alignments, algorithm.alignments, sizeof as_found.alignments);
-    Algorithm fitting = algorithm_of(*p, *la, *lb, *ld, as_found);
-    fitting.workspace = algorithm.workspace;
-    if (!shapes_fit(*p, *la, *lb, *ld) || memcmp(&fitting, &algorithm, sizeof fitting) != 0) {
+    Algorithm algorithm = fitted(*found, *p, *la, *lb, *ld);
+    bool known = algorithm.n == found->n || checked().count({found, algorithm.n});
+    if (!shapes_fit(*p, *la, *lb, *ld) || !same_product(algorithm, *found) || !known) {
         violation("%s: the algorithm was chosen for another product", __func__);
         return CUBLAS_STATUS_INVALID_VALUE;
     }

@@ -67,8 +67,12 @@ const Rule rules[] = {
     RULE(ENGINEHEUR, ENGINEHEUR_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, 1, true),
     RULE(ENGINEHEUR, ENGINEHEUR_MODE, HEUR_MODE, 1, 1, true),
     ANSWER(ENGINEHEUR, ENGINEHEUR_RESULTS, BACKEND_DESCRIPTOR),
-    ANSWER(ENGINECFG, ENGINECFG_ENGINE, BACKEND_DESCRIPTOR),
-    ANSWER(ENGINE, ENGINE_GLOBAL_INDEX, INT64),
+    RULE(ENGINECFG, ENGINECFG_ENGINE, BACKEND_DESCRIPTOR, 1, 1, true),
+    RULE(ENGINECFG, ENGINECFG_KNOB_CHOICES, BACKEND_DESCRIPTOR, 0, 64, false),
+    RULE(KNOB_CHOICE, KNOB_CHOICE_KNOB_TYPE, KNOB_TYPE, 1, 1, true),
+    RULE(KNOB_CHOICE, KNOB_CHOICE_KNOB_VALUE, INT64, 1, 1, true),
+    RULE(ENGINE, ENGINE_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, 1, true),
+    RULE(ENGINE, ENGINE_GLOBAL_INDEX, INT64, 1, 1, true),
     ANSWER(ENGINE, ENGINE_NUMERICAL_NOTE, NUMERICAL_NOTE),
     ANSWER(ENGINE, ENGINE_BEHAVIOR_NOTE, BEHAVIOR_NOTE),
     RULE(EXECUTION_PLAN, EXECUTION_PLAN_HANDLE, HANDLE, 1, 1, false),
@@ -184,6 +188,10 @@ cudnnStatus_t finalize_kind(Descriptor &d) {
         return finalize_graph(d);
     case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
         return finalize_heuristics(d);
+    case CUDNN_BACKEND_ENGINE_DESCRIPTOR:
+        return finalize_engine(d);
+    case CUDNN_BACKEND_ENGINECFG_DESCRIPTOR:
+        return finalize_config(d);
     case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:
         return finalize_plan(d);
     case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR:
@@ -400,6 +408,9 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
         break;
     case CUDNN_ATTR_ENGINECFG_ENGINE:
         status = give_engines(*d, {*d->engine}, CUDNN_BACKEND_ENGINE_DESCRIPTOR, wanted, &given, array);
+        break;
+    case CUDNN_ATTR_ENGINECFG_KNOB_CHOICES: /* one */
+        status = give_engines(*d, {*d->engine}, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, wanted, &given, array);
         break;
     case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
         give(std::vector<int64_t>{d->engine->index}, wanted, &given, array);

@@ -19,9 +19,7 @@ bool bias_or_relu_alone(const Program &p) {
     return p.steps.size() <= 2;
 }
 
-} // namespace
-
-std::vector<Engine> engines_for(const Program &p, cudnnBackendHeurMode_t mode) {
+std::vector<Engine> all_engines(const Program &p, cudnnBackendHeurMode_t mode) {
     const auto tensor_cores = std::vector<cudnnBackendNumericalNote_t>{CUDNN_NUMERICAL_NOTE_TENSOR_CORE};
     bool f32 = p.convolution.x.type == CUDA_R_32F, grouped = p.convolution.groups() > 1;
     bool depthwise = p.convolution.groups() == p.convolution.x.c && grouped;
@@ -52,6 +50,48 @@ std::vector<Engine> engines_for(const Program &p, cudnnBackendHeurMode_t mode) {
         engines.push_back(fails);
     }
     return engines;
+}
+
+} // namespace
+
+std::vector<Engine> engines_for(const Program &p, cudnnBackendHeurMode_t mode) {
+    std::vector<Engine> engines = all_engines(p, mode);
+    const Tensor &y = p.convolution.y;
+    for (Engine &engine : engines)
+        engine.split = split_for(y.n * y.h * y.w);
+    return engines;
+}
+
+/* One that its user asks for by number, with no choice made. */
+cudnnStatus_t finalize_engine(Descriptor &d) {
+    Descriptor *graph = d.child(CUDNN_ATTR_ENGINE_OPERATION_GRAPH);
+    int64_t index = d.get<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, -1);
+    if (graph->type != CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
+        return refuse(CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE, "not an operation graph");
+    for (auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
+        for (const Engine &engine : all_engines(*graph->program, mode))
+            if (engine.index == index && !d.engine)
+                d.engine = std::make_shared<Engine>(engine);
+    if (!d.engine)
+        return refuse(CUDNN_STATUS_NOT_SUPPORTED, "engine %lld does not do this graph", (long long)index);
+    d.program = graph->program;
+    d.made_of = {graph};
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t finalize_config(Descriptor &d) {
+    Descriptor *engine = d.child(CUDNN_ATTR_ENGINECFG_ENGINE);
+    if (engine->type != CUDNN_BACKEND_ENGINE_DESCRIPTOR)
+        return refuse(CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE, "not an engine");
+    d.program = engine->program;
+    d.engine = std::make_shared<Engine>(*engine->engine);
+    d.made_of = {engine};
+    for (Descriptor *choice : d.all<Descriptor *>(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES)) {
+        if (choice->type != CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR)
+            return refuse(CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE, "not a choice");
+        d.engine->split = choice->engine->split;
+    }
+    return CUDNN_STATUS_SUCCESS;
 }
 
 namespace {
@@ -101,6 +141,7 @@ void run_step(const Pointwise &step, const void *other, const Tensor &shape, flo
 void run(const Program &p, const Engine &engine, const Binding &b) {
     Convolution c = p.convolution;
     c.tf32 = engine.tf32;
+    c.split = engine.split;
     std::vector<float> values((size_t)(c.y.n * c.y.h * c.y.w * c.y.c));
     convolve(c, b.x, b.w, values.data());
     for (float &value : values)

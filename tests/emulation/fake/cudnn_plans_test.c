@@ -1,54 +1,18 @@
 /* The library's convolutions asked of cuDNN itself for a device that is not here: cuDNN's heuristics and its
  * run-time compiler work from a device's properties (tests/data/cudnn). Every kind of convolution must find an
  * engine among those that the heuristics put first, one that copies no view, and SiLU is compiled once for all
- * shapes; the table that is printed says which, with what workspace.
- *
- * cudnn_conv.c knows handles alone: what it sets and finalises passes through here, and the device goes in its
- * place. */
+ * shapes and batches; the table that is printed says which, with what workspace. */
+#include "absent_device.h"
 #include "check.h"
 #include "cuda/cuda.h"
 
-#include <dlfcn.h>
 #include <time.h>
 
-cudnnStatus_t __real_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
-                                              cudnnBackendAttributeType_t, int64_t, const void *);
-cudnnStatus_t __wrap_cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
-                                              cudnnBackendAttributeType_t, int64_t, const void *);
-
-static cudnnBackendDescriptor_t properties;
 static det_device device; /* for what plans share */
-
-static cudnnStatus_t set_device(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name) {
-    return __real_cudnnBackendSetAttribute(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &properties);
-}
-
-cudnnStatus_t __wrap_cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-                                              cudnnBackendAttributeType_t type, int64_t n, const void *values) {
-    if (name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE)
-        return CUDNN_STATUS_SUCCESS;
-    if (name == CUDNN_ATTR_EXECUTION_PLAN_HANDLE)
-        return set_device(d, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
-    if (name == CUDNN_ATTR_ENGINEHEUR_MODE && set_device(d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP) != CUDNN_STATUS_SUCCESS)
-        return CUDNN_STATUS_BAD_PARAM;
-    return __real_cudnnBackendSetAttribute(d, name, type, n, values);
-}
 
 /* For the messages of cudnn_conv.c; the runtime is not linked. */
 det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *file, int line) {
     return det_fail(DET_ERROR_DEVICE, "%s -> %s (%s:%d)", call, cudnnGetErrorString(status), file, line);
-}
-
-static bool open_device(const char *path) {
-    static char text[16384];
-    FILE *file = fopen(path, "r");
-    REQUIRE(file, "%s", path);
-    size_t n = fread(text, 1, sizeof text, file);
-    fclose(file);
-    return cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &properties) == CUDNN_STATUS_SUCCESS &&
-           __real_cudnnBackendSetAttribute(properties, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-                                           (int64_t)n, text) == CUDNN_STATUS_SUCCESS &&
-           cudnnBackendFinalize(properties) == CUDNN_STATUS_SUCCESS;
 }
 
 typedef struct row {
@@ -93,7 +57,7 @@ static double cpu_seconds(void) {
 
 static det_conv_problem problem_of(const row *r) {
     det_conv_problem p = {.type = r->type,
-                          .n = 1,
+                          .n = 4,
                           .h = r->size,
                           .w = r->size,
                           .c_in = r->c_in,
@@ -113,23 +77,30 @@ static det_conv_problem problem_of(const row *r) {
     return p;
 }
 
-/* Compilations so far; the fake driver counts them. */
-static int loads(void) {
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-    const int *n = driver ? dlsym(driver, "fake_driver_loads") : NULL;
-    return n ? *n : 0;
-}
-
 /* SiLU at another size, with other channels and windows: nothing is compiled again. */
 static void test_cache(void) {
     const row again = {"3x3 SiLU again", F16, 20, 96, 160, 3, 1, 1, 32, 0, false, SILU, NOTHING};
     det_conv_problem p = problem_of(&again);
     det_cudnn_conv *conv = NULL;
-    int n = 0, before = loads();
+    int n = 0, before = absent_device_loads();
     CHECK(det_cudnn_conv_find(&device, &p, false, 1, &conv, &n) == DET_OK && n == 1);
-    CHECK_MSG(before > 0 && loads() == before, "%d modules, then %d", before, loads());
+    CHECK_MSG(before > 0 && absent_device_loads() == before, "%d modules, then %d", before,
+              absent_device_loads());
     if (n == 1)
         det_cudnn_conv_free(conv);
+}
+
+/* The engine of a batch of 4 for one picture: nothing is compiled. */
+static void test_follow(const row *r, const det_conv_problem *whole, const det_cudnn_conv *like) {
+    det_conv_problem p = *whole;
+    det_cudnn_conv *conv = NULL;
+    int before = absent_device_loads();
+    p.n = 1;
+    CHECK_MSG(det_cudnn_conv_follow(&device, &p, like, &conv) == DET_OK, "%s: %s", r->what, det_last_error());
+    CHECK_MSG(conv && !strcmp(det_cudnn_conv_impl(conv), det_cudnn_conv_impl(like)) && absent_device_loads() == before,
+              "%s: %s instead of %s, %d modules, then %d", r->what, conv ? det_cudnn_conv_impl(conv) : "nothing",
+              det_cudnn_conv_impl(like), before, absent_device_loads());
+    det_cudnn_conv_free(conv);
 }
 
 static void test_row(const row *r) {
@@ -145,13 +116,14 @@ static void test_row(const row *r) {
                det_cudnn_conv_workspace(conv), cpu_seconds() - begin);
         if (r->x_beside || r->y_beside) /* no copy of a view */
             CHECK_MSG(det_cudnn_conv_workspace(conv) < (size_t)p.h * p.w * DET_MIN(p.c_in, p.c_out), "%s", r->what);
+        test_follow(r, &p, conv);
         det_cudnn_conv_free(conv);
     }
 }
 
 int main(int argc, char **argv) {
     REQUIRE(argc == 2, "usage: cudnn_plans_test DEVICE.json");
-    if (!open_device(argv[1])) { /* older than 9.8 */
+    if (!absent_device_open(argv[1])) { /* older than 9.8 */
         printf("SKIP: cuDNN %zu does not take this description of a device\n", cudnnGetVersion());
         return CHECK_SKIP;
     }
@@ -159,6 +131,6 @@ int main(int argc, char **argv) {
         test_row(&rows[i]);
     test_cache();
     det_kernel_caches_close(&device.caches);
-    cudnnBackendDestroyDescriptor(properties);
+    absent_device_close();
     return check_report("cuDNN's plans");
 }

@@ -43,6 +43,7 @@ struct Engine {
     bool finalizes; /* heuristics name engines that then fail, too */
     bool tf32;
     int64_t workspace_bytes;
+    int64_t split = 1; /* its one choice, as Convolution::split */
 };
 
 struct Descriptor {
@@ -89,6 +90,8 @@ cudnnStatus_t finalize_convolution(Descriptor &d);
 cudnnStatus_t finalize_convolution_operation(Descriptor &d);
 cudnnStatus_t finalize_pointwise_operation(Descriptor &d);
 cudnnStatus_t finalize_graph(Descriptor &d);
+cudnnStatus_t finalize_engine(Descriptor &d);
+cudnnStatus_t finalize_config(Descriptor &d);
 
 /* Engines that heuristics of `mode` name for a program. */
 std::vector<Engine> engines_for(const Program &program, cudnnBackendHeurMode_t mode);

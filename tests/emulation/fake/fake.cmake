@@ -58,17 +58,35 @@ endforeach()
 target_link_libraries(cudnn_rules_fake_test PRIVATE fake_cuda)
 target_link_libraries(cudnn_rules_real_test PRIVATE ${DET_CUDNN_LIBRARY})
 
-# cuDNN's heuristics and run-time compiler, for a device that is not here, with a driver that does nothing.
+# cuDNN itself, its heuristics and run-time compiler, for a device that is not here, with a driver that does nothing.
+# det_absent_device_program(name source...)
 add_library(fake_driver SHARED ${fake}/driver.c)
 set_target_properties(fake_driver PROPERTIES OUTPUT_NAME cuda SOVERSION 1 LIBRARY_OUTPUT_DIRECTORY ${emulated}/driver)
-add_executable(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c)
-target_include_directories(cudnn_plans_test PRIVATE ${PROJECT_SOURCE_DIR}/kernels)
-target_include_directories(cudnn_plans_test SYSTEM PRIVATE ${DET_CUDA_INCLUDES})
-target_link_libraries(cudnn_plans_test PRIVATE detect_test_support ${DET_CUDNN_LIBRARY} ${CMAKE_DL_LIBS})
-target_link_options(cudnn_plans_test PRIVATE -Wl,--wrap=cudnnBackendSetAttribute)
-set_target_properties(cudnn_plans_test PROPERTIES LINKER_LANGUAGE CXX)
-add_dependencies(cudnn_plans_test fake_driver)
-add_test(NAME emulation.cudnn_plans COMMAND cudnn_plans_test ${PROJECT_SOURCE_DIR}/tests/data/cudnn/h200.json)
-# cuDNN and cublasLt keep what they took until the process ends: not for the leak checker.
-set_tests_properties(emulation.cudnn_plans PROPERTIES SKIP_RETURN_CODE 77
-  ENVIRONMENT "LD_LIBRARY_PATH=${emulated}/driver:$ENV{LD_LIBRARY_PATH};ASAN_OPTIONS=detect_leaks=0")
+function(det_absent_device_program name)
+  add_executable(${name} ${ARGN} ${fake}/absent_device.c)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/kernels)
+  target_include_directories(${name} SYSTEM PRIVATE ${DET_CUDA_INCLUDES})
+  target_link_libraries(${name} PRIVATE detect_test_support ${DET_CUDNN_LIBRARY} ${CMAKE_DL_LIBS})
+  target_link_options(${name} PRIVATE -Wl,--wrap=cudnnBackendSetAttribute)
+  set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
+  add_dependencies(${name} fake_driver)
+endfunction()
+# cuDNN keeps what it took until the process ends: not for the leak checker.
+set(absent_device "LD_LIBRARY_PATH=${emulated}/driver:$ENV{LD_LIBRARY_PATH};ASAN_OPTIONS=detect_leaks=0")
+set(absent_h200 ${PROJECT_SOURCE_DIR}/tests/data/cudnn/h200.json)
+
+det_absent_device_program(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c)
+add_test(NAME emulation.cudnn_plans COMMAND cudnn_plans_test ${absent_h200})
+set_tests_properties(emulation.cudnn_plans PROPERTIES SKIP_RETURN_CODE 77 ENVIRONMENT "${absent_device}")
+
+# The rest of the backend beside cuDNN itself: whatever else it calls is the fake's.
+list(FILTER module_sources EXCLUDE REGEX core.c)
+det_absent_device_program(plan_time_test ${fake}/plan_time_test.c ${module_sources})
+target_link_libraries(plan_time_test PRIVATE $<TARGET_FILE:emulated_kernels> $<TARGET_FILE:emulated_launches> fake_cuda)
+target_link_options(plan_time_test PRIVATE -Wl,--wrap=cudnnCreate,--wrap=cudnnDestroy,--wrap=cudnnSetStream)
+add_dependencies(plan_time_test emulated_kernels emulated_launches)
+if(DET_PYTHON)
+  add_test(NAME emulation.plan_time COMMAND ${DET_PYTHON} ${PROJECT_SOURCE_DIR}/tests/models/run_plan_time.py
+    $<TARGET_FILE:plan_time_test> ${absent_h200})
+  set_tests_properties(emulation.plan_time PROPERTIES SKIP_RETURN_CODE 77 ENVIRONMENT "${absent_device}")
+endif()

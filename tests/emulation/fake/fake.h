@@ -49,7 +49,7 @@ class Call {
 __attribute__((format(printf, 1, 2))) void violation(const char *format, ...);
 
 struct Counts {
-    int64_t work, device_waits, pageable_copies, peak_bytes;
+    int64_t work, products, device_waits, pageable_copies, peak_bytes;
     int64_t cudnn_handles, cudnn_descriptors, cublas_handles, cublas_descriptors; /* held now */
 };
 extern Counts counts;

@@ -41,6 +41,7 @@ typedef struct fake_cuda_state {
     int64_t pending;         /* pieces of work that are queued */
     int64_t peak_bytes;      /* of one device, since the last reset */
     int64_t work;            /* pieces of work that ran since the last reset: kernels, copies, library calls */
+    int64_t products;        /* multiply-accumulates of library calls that ran since the last reset */
     int64_t device_waits;    /* calls that wait for a whole device: cudaDeviceSynchronize, cudaFree, ... */
     int64_t pageable_copies; /* asynchronous copies from or to pageable memory */
 } fake_cuda_state;

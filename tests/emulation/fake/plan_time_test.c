@@ -1,0 +1,123 @@
+/* plan_time_test DEVICE.json MODEL...: how long cuDNN takes to plan whole networks in fp16, for a device that is not here.
+ *
+ * The CUDA backend chooses an engine for every convolution of the network, at max_batch 1 and 64, as
+ * det_context_create does; what is left out is what needs the device: memory, warm-up, capture. cublasLt is the fake's, which
+ * takes no time. Prints seconds of the processor, and how many kernels were compiled: many would mean that layers, or batch
+ * sizes, do not share them. */
+#include "absent_device.h"
+#include "check.h"
+#include "context.h"
+#include "cuda/cuda.h"
+
+#include <time.h>
+
+enum { MOST_KERNELS = 16 };
+
+cudnnStatus_t __wrap_cudnnCreate(cudnnHandle_t *handle);
+cudnnStatus_t __wrap_cudnnDestroy(cudnnHandle_t handle);
+cudnnStatus_t __wrap_cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream);
+
+static char nobody;
+
+cudnnStatus_t __wrap_cudnnCreate(cudnnHandle_t *handle) {
+    *handle = (cudnnHandle_t)(void *)&nobody;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t __wrap_cudnnDestroy(cudnnHandle_t handle) {
+    (void)handle;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t __wrap_cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
+    (void)handle;
+    (void)stream;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+/* The module is linked here without its door (core.c), through which this would go. */
+det_status det_cuda_run_step(det_plan *plan, int step, const det_frame *frame, det_stream stream) {
+    return det_plan_run_step(plan, step, frame, stream);
+}
+
+/* Memory that nobody touches. */
+static det_status take_nothing(det_device *device, size_t n_bytes, void **memory) {
+    (void)device;
+    (void)n_bytes;
+    *memory = &nobody;
+    return DET_OK;
+}
+
+static void give_nothing(det_device *device, void *memory) {
+    (void)device;
+    (void)memory;
+}
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Convolutions by what computes them. */
+static void print_engines(const det_plan *plan) {
+    const char *seen[16];
+    int n = 0;
+    for (int i = 0; i < plan->n_steps; i++) {
+        const char *impl = plan->steps[i].impl;
+        int count = 0, k = 0;
+        while (impl && k < n && strcmp(seen[k], impl) != 0)
+            k++;
+        if (!impl || k < n || n == (int)DET_COUNT(seen))
+            continue;
+        seen[n++] = impl;
+        for (int j = 0; j < plan->n_steps; j++)
+            count += plan->steps[j].impl && !strcmp(plan->steps[j].impl, impl);
+        printf("%s%d by %s", n > 1 ? ", " : "", count, impl);
+    }
+    printf("\n");
+}
+
+static void plan_network(det_model *model, int max_batch) {
+    det_backend backend = det_cuda;
+    backend.allocate = take_nothing;
+    backend.release = give_nothing;
+    backend.finish = NULL;
+    const det_model_info *info = &model->weights.info;
+    det_context_options options;
+    det_context_options_init(&options);
+    options.precision = DET_FP16;
+    det_plan plan = {.backend = &backend};
+    det_plan_options what = {.max_batch = max_batch, .width = info->input_width, .height = info->input_height,
+                             .max_candidates = 4096, .shared = &model->shared};
+    int before = absent_device_loads();
+    double begin = cpu_seconds();
+    REQUIRE(backend.open(&options, &plan.device) == DET_OK, "%s", det_last_error());
+    REQUIRE(det_plan_build(&plan, &model->weights, &what) == DET_OK, "%s", det_last_error());
+    double seconds = cpu_seconds() - begin;
+    int n_kernels = absent_device_loads() - before;
+    printf("%s %s, max_batch %d: %.2f s, %d kernels compiled; ", info->family, info->variant, max_batch, seconds, n_kernels);
+    print_engines(&plan);
+    CHECK_MSG(n_kernels <= MOST_KERNELS, "%s: %d kernels are compiled", info->variant, n_kernels);
+    for (int i = 0; i < DET_MAX_SIZES; i++)
+        CHECK_MSG(!plan.device->no_size[i], "%s: no batch size of %d", info->variant, 1 << i);
+    det_plan_close(&plan);
+    backend.close(plan.device);
+}
+
+int main(int argc, char **argv) {
+    REQUIRE(argc >= 3, "usage: plan_time_test DEVICE.json MODEL...");
+    if (!absent_device_open(argv[1])) {
+        printf("SKIP: cuDNN %zu does not take this description of a device\n", cudnnGetVersion());
+        return CHECK_SKIP;
+    }
+    for (int i = 2; i < argc; i++) {
+        det_model *model;
+        REQUIRE(det_model_open(argv[i], &model) == DET_OK, "%s", det_last_error());
+        plan_network(model, 1);
+        plan_network(model, 64);
+        det_model_close(model);
+    }
+    absent_device_close();
+    return check_report("plan_time");
+}
