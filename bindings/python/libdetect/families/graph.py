@@ -1,7 +1,7 @@
 """Finds a network's layers in an exported graph: by name where the exporter kept the names, else by order."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -22,11 +22,14 @@ class Conv:
 
 
 class Constants:
-    """The graph's constants by the names of its values, looking through Identity."""
+    """The graph's constants by the names of its values.
 
-    def __init__(self, graph: Graph) -> None:
+    through  operations that are looked through: of one that has a constant for its first input, that is found
+    """
+
+    def __init__(self, graph: Graph, through: Sequence[str] = ("Identity",)) -> None:
         self._values = graph.constants
-        copies = [node for node in graph.nodes if node.op == "Identity" and node.inputs and node.outputs]
+        copies = [node for node in graph.nodes if node.op in through and node.inputs and node.outputs]
         self._same = {node.outputs[0]: node.inputs[0] for node in copies}
 
     def find(self, name: str) -> Optional[np.ndarray]:
