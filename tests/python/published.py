@@ -73,13 +73,20 @@ def _pair(name: str, c_in: int) -> Tuple[str, str]:
 
 
 def onnx_export(
-    net: Layout, tensors: Tensors, convs: List[str], weights: Dict[str, str], factors: Tensors, **metadata: str
+    net: Layout,
+    tensors: Tensors,
+    convs: List[str],
+    weights: Dict[str, str],
+    factors: Tensors,
+    expanded: bool = False,
+    **metadata: str,
 ) -> bytes:
     """An .onnx file that computes one convolution after another.
 
     convs    the order of the convolutions
     weights  convolution -> the name of its weight in the file
     factors  further constants, each of which multiplies something
+    expanded whether they are repeated first, as in graphs for any input size
     """
     nodes: List[bytes] = []
     stored = [support.onnx_tensor(name, np.asarray(tensors[name])) for name in net.scales]
@@ -95,7 +102,10 @@ def onnx_export(
             if scaled == conv
         ]
     for name, tensor in factors.items():
-        nodes.append(support.onnx_node("Mul", ["other", name], [f"{name}_out"]))
+        if expanded:
+            nodes.append(support.onnx_node("Expand", [name, "shape"], [f"{name}_expanded"]))
+        factor = f"{name}_expanded" if expanded else name
+        nodes.append(support.onnx_node("Mul", ["other", factor], [f"{name}_out"]))
         stored.append(support.onnx_tensor(name, tensor))
     return support.onnx_model(nodes, stored, **metadata)
 

@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, tables and decoding; nothing is timed, and no peer is needed."""
 
 import importlib.util
+import itertools
 import json
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence, Tuple
 from unittest import mock
 
 import numpy as np
@@ -99,6 +100,12 @@ class Report(unittest.TestCase):
         self.assertLess(text.index("| small | 1 |"), text.index("| big | 2 |"))
         for table in (line for line in text.splitlines() if line.startswith("|")):
             self.assertTrue(table.endswith("|"))
+        self.assertNotIn("Failed", text)
+
+    def test_failed_networks_are_named(self) -> None:
+        failed = [{"network": "big", "threads": 2, "reason": "out of memory"}]
+        text = bench_report.render([{**result(row(libdetect=[[1.0]])), "failed": failed}])
+        self.assertIn("- Failed, by network and threads: big on 2: out of memory\n", text)
 
     def test_line(self) -> None:
         line = bench_report.line(row("net", 2, libdetect=[[2.0]], ncnn=[[3.0]]))
@@ -348,16 +355,18 @@ class Command(unittest.TestCase):
         calls: List[str] = []
 
         class Fake(bench_peers.Peer):
-            def __init__(self, name: str) -> None:
-                self.name = name
+            def __init__(self, name: str, total: float) -> None:
+                self.name, self.total = name, total
 
             def detect(self, picture: Any) -> Any:  # noqa: ARG002
                 calls.append(self.name)
-                return None, bench_peers.Times(1.0, 2.0, 3.0, 6.0)
+                return None, bench_peers.Times(1.0, 2.0, 3.0, self.total)
 
-        plan = bench_peers.Plan(repeats=2, seconds=0.0, least=2, settle=0.0)
-        found = bench_peers.measure({"a": Fake("a"), "b": Fake("b")}, [0, 1, 2], plan)
-        self.assertEqual("".join(calls), "aaabbb" + "aaaabbbb" + "bbbbaaaa")
+        plan = bench_peers.Plan(repeats=2, seconds=0.5, least=2, settle=0.0)
+        peers = {"a": Fake("a", 6.0), "b": Fake("b", 600.0)}  # b is slower than a block is long
+        with mock.patch.object(bench_peers.time, "perf_counter", itertools.count().__next__):
+            found = bench_peers.measure(peers, [0, 1, 2], plan)
+        self.assertEqual("".join(calls), "aaaabbb" + "bbbaaaa")
         self.assertEqual(found["b"]["network"]["blocks"], [2.0, 2.0])
         self.assertEqual((found["a"]["total"]["n"], found["a"]["total"]["median"]), (4, 6.0))
 
@@ -368,6 +377,42 @@ class Command(unittest.TestCase):
         for wrong in (["--peers", "tensorflow"], ["--threads", "one"], ["--device", "tpu"], []):
             with self.assertRaises(SystemExit), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 bench_peers._parser().parse_args((["--models", "m"] if wrong else []) + wrong)
+
+    def run_all(self, folder: Path, failing: Sequence[Any], *more: str) -> Tuple[int, List[Any], str]:
+        """The command over two networks and two thread counts. Its status, the rows that it took, and what it said."""
+        taken: List[Any] = []
+
+        def take(name: str, threads: int, **_: Any) -> Dict[str, Any]:
+            if (name, threads) in failing:
+                raise RuntimeError("out of memory\nand more")
+            taken.append((name, threads))
+            return row(name, threads, libdetect=[[1.0]], ncnn=[[2.0]])
+
+        for name in ("a", "b"):
+            (folder / f"{name}.safetensors").touch()
+        found = {"cpu": {"model": "A CPU"}, "date": f"day {len(more)}", "load": 0.0, "mhz": str(len(more))}
+        command = ["--models", str(folder), "--peers", "ncnn", "--threads", "1,2", "--out", str(folder / "r.json")]
+        with mock.patch.object(bench_peers, "row", take), mock.patch.object(
+            bench_peers, "environment", lambda _: found
+        ), redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
+            return bench_peers.main(command + list(more)), taken, said.getvalue()
+
+    def test_goes_on_after_a_failure_and_later(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            status, taken, said = self.run_all(folder, [("a", 2)])
+            self.assertEqual((status, taken), (1, [("a", 1), ("b", 1), ("b", 2)]))
+            self.assertIn("a failed: out of memory\n", said)
+            status, taken, _ = self.run_all(folder, [], "--resume")
+            self.assertEqual((status, taken), (1, [("a", 2)]), "9 of 10 boxes")
+            content = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+            self.assertEqual((len(content["rows"]), content["failed"]), (4, []))
+            self.assertEqual(content["environment"]["date"], "day 0")
+            self.assertEqual(self.run_all(folder, [], "--resume")[:2], (0, []))
+            with self.assertRaises(SystemExit):
+                self.run_all(folder, [], "--resume", "--least", "3")
+            self.assertEqual(len(self.run_all(folder, [])[1]), 4)
+            self.assertEqual({path.name for path in folder.iterdir()}, {"a.safetensors", "b.safetensors", "r.json"})
 
 
 if __name__ == "__main__":

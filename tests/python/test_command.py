@@ -25,7 +25,9 @@ class Onnx(unittest.TestCase):
     def convert(self, data: bytes) -> Any:
         return families.recognise(checkpoint._decode(data))
 
-    def exported(self, arch: str, named: bool, order: Optional[List[str]] = None) -> Tuple[bytes, Tensors]:
+    def exported(
+        self, arch: str, named: bool, order: Optional[List[str]] = None, any_size: bool = False
+    ) -> Tuple[bytes, Tensors]:
         net = layout(arch)
         tensors = published.random_tensors(net.shapes, seed=2)
         weights = {
@@ -36,11 +38,12 @@ class Onnx(unittest.TestCase):
             tensors["model.24.anchors"] = np.abs(tensors["model.24.anchors"]) + np.arange(1, 4).reshape(3, 1, 1).astype(
                 "<f4"
             )
+            cells = 1 if any_size else 4
             for level in (1, 2, 0):  # exporters fold the stride in, and repeat the anchors for every cell
                 pixels = tensors["model.24.anchors"][level] * (8 << level)
-                grid = np.broadcast_to(pixels[None, :, None, None], (1, 3, 4, 4, 2))
+                grid = np.broadcast_to(pixels[None, :, None, None], (1, 3, cells, cells, 2))
                 factors[f"grid{level}"] = np.ascontiguousarray(grid, "<f4")
-        data = published.onnx_export(net, tensors, order or net.convs, weights, factors, names="{0: 'only'}")
+        data = published.onnx_export(net, tensors, order or net.convs, weights, factors, any_size, names="{0: 'only'}")
         return data, tensors
 
     def test_numbered_names_in_the_order_of_the_graph(self) -> None:
@@ -70,6 +73,11 @@ class Onnx(unittest.TestCase):
             for name, tensor in tensors.items():
                 np.testing.assert_allclose(found.tensors[name], tensor, rtol=1e-6, err_msg=name)
             self.assertEqual(checkpoint._decode(data).class_names, ["only"])
+
+    def test_anchors_of_a_graph_for_any_size(self) -> None:
+        data, tensors = self.exported("yolov5n", named=True, any_size=True)
+        found = self.convert(data).tensors["model.24.anchors"]
+        np.testing.assert_allclose(found, tensors["model.24.anchors"], rtol=1e-6)
 
     def test_names_overrule_shapes(self) -> None:
         """Two convolutions of one shape that change places: the order fits, the names say that it is another's."""

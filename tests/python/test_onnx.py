@@ -16,6 +16,17 @@ FLOATS = np.arange(6, dtype="<f4").reshape(2, 3) - 2.5
 WEIGHT = np.arange(24, dtype="<f4").reshape(2, 3, 2, 2)
 
 
+#: A BatchNorm's gamma, beta, mean and variance.
+NORM_VALUES = np.array([[2, 3], [-1, 1], [0.5, -0.25], [4, 0.75]], "<f4")
+NORM = [onnx_tensor(f"n{i}", values) for i, values in enumerate(NORM_VALUES)]
+
+
+def norm_node(source: str, *more_outputs: str, eps: float = 1e-3) -> bytes:
+    attribute = field(5, field(1, "epsilon") + bytes([2 << 3 | 5]) + struct.pack("<f", eps))
+    inputs = [source] + [f"n{i}" for i in range(4)]
+    return onnx_node("BatchNormalization", inputs, ["z", *more_outputs], "bn", attribute)
+
+
 def packed(number: int, values: Any, form: str) -> bytes:
     return field(number, struct.pack(f"<{len(values)}{form}", *values))
 
@@ -119,14 +130,21 @@ class Graph(unittest.TestCase):
             ("integer weight", [onnx_node("Conv", ["x", "w"], ["y"])], [onnx_tensor("w", WEIGHT.astype("<i8"))]),
             ("computed bias", [onnx_node("Conv", ["x", "w", "b"], ["y"])], [weight]),
             ("short bias", [onnx_node("Conv", ["x", "w", "b"], ["y"])], [weight, onnx_tensor("b", FLOATS[0])]),
-            (
-                "training",
-                [onnx_node("Conv", ["x", "w"], ["y"]), onnx_node("BatchNormalization", ["y"], ["z"])],
-                [weight],
-            ),
+            ("BatchNorm alone", [onnx_node("Conv", ["x", "w"], ["y"]), norm_node("x")], [weight, *NORM]),
+            ("computed BatchNorm", [onnx_node("Conv", ["x", "w"], ["y"]), norm_node("y")], [weight, *NORM[:3]]),
+            ("training", [onnx_node("Conv", ["x", "w"], ["y"]), norm_node("y", "mean", "var")], [weight, *NORM]),
+            ("epsilon of none", [onnx_node("Conv", ["x", "w"], ["y"]), norm_node("y", eps=0.0)], [weight, *NORM]),
         ):
             with self.subTest(what), self.assertRaises(ConvertError):
                 graphs.convolutions(onnx_reader.decode(onnx_model(nodes, tensors)))
+
+    def test_batch_norm_is_merged(self) -> None:
+        nodes = [onnx_node("Conv", ["x", "w", "b"], ["y"]), norm_node("y", eps=0.5)]
+        tensors = [onnx_tensor("w", WEIGHT), onnx_tensor("b", FLOATS[0, :2]), *NORM]
+        (found,) = graphs.convolutions(onnx_reader.decode(onnx_model(nodes, tensors)))
+        factor = NORM_VALUES[0] / np.sqrt(NORM_VALUES[3] + 0.5)
+        np.testing.assert_allclose(found.weight, WEIGHT * factor[:, None, None, None], rtol=1e-6)
+        np.testing.assert_allclose(found.bias, (FLOATS[0, :2] - NORM_VALUES[2]) * factor + NORM_VALUES[1], rtol=1e-6)
 
     def test_damage(self) -> None:
         attributes = field(5, field(1, "pads") + field(8, 1))

@@ -7,8 +7,10 @@ and how to read it: docs/performance.md. The model files are those of scripts/ex
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -319,10 +321,10 @@ class Plan:
 
 
 def block(peer: Peer, shots: Sequence[Array], plan: Plan) -> List[Times]:
-    """Times of a block of pictures; two more come first and are not counted."""
+    """Times of a block of pictures. Two more come first and are not counted: one where it takes as long as a block."""
     time.sleep(plan.settle)
-    for shot in shots[-2:]:
-        peer.detect(shot)
+    if peer.detect(shots[-2])[1].total < plan.seconds * 1e3:
+        peer.detect(shots[-1])
     taken: List[Times] = []
     end = time.perf_counter() + plan.seconds
     while len(taken) < plan.least or time.perf_counter() < end:
@@ -333,9 +335,6 @@ def block(peer: Peer, shots: Sequence[Array], plan: Plan) -> List[Times]:
 def measure(peers: Dict[str, Peer], shots: Sequence[Array], plan: Plan) -> Dict[str, Dict[str, Any]]:
     """Every peer's blocks, in turn."""
     blocks: Dict[str, List[List[Times]]] = {name: [] for name in peers}
-    for peer in peers.values():
-        for shot in shots[:3]:
-            peer.detect(shot)
     for turn in range(plan.repeats):
         order = list(peers)[turn % len(peers) :] + list(peers)[: turn % len(peers)]
         for name in order:
@@ -347,6 +346,10 @@ def measure(peers: Dict[str, Peer], shots: Sequence[Array], plan: Plan) -> Dict[
         }
         for name, mine in blocks.items()
     }
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @dataclass(frozen=True)
@@ -372,19 +375,18 @@ def row(
         ours = Ours(model, threads, setting.device, setting.precision)
         context = ours.context.info
         found: Dict[str, Peer] = {LIBDETECT: ours}
-        absent: Dict[str, str] = {}
-        for peer in peers:
-            try:
-                found[peer] = Theirs(info, PEERS[peer](folder / name, threads))
-            except (RuntimeError, OSError, ValueError, ImportError) as error:
-                absent[peer] = (str(error) or type(error).__name__).splitlines()[0]
         # At the network's own size, so that different ways of resizing do not matter here.
         sized = [cv2.resize(shot, info.input_size) for shot in shots[:2]]
         expected = [ours.detect(shot)[0] for shot in sized]
-        matched = {
-            peer: sum(agreement(e, found[peer].detect(shot)[0]) for e, shot in zip(expected, sized))
-            for peer in list(found)[1:]
-        }
+        matched: Dict[str, int] = {}
+        absent: Dict[str, str] = {}
+        for peer in peers:
+            try:
+                theirs = Theirs(info, PEERS[peer](folder / name, threads))
+                matched[peer] = sum(agreement(e, theirs.detect(shot)[0]) for e, shot in zip(expected, sized))
+                found[peer] = theirs
+            except Exception as error:  # every library has its own
+                absent[peer] = _reason(error)
         before, others = time.perf_counter(), _others()
         times = measure(found, shots, plan)
         others = _others() - others
@@ -416,12 +418,17 @@ def _others() -> float:
     return total - mine.ru_utime - mine.ru_stime
 
 
-def _cpu() -> Dict[str, Any]:
+def _cpuinfo() -> Dict[str, str]:
+    """What the kernel says of the first core."""
     fields: Dict[str, str] = {}
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:
             key, _, value = line.partition(":")
             fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _cpu(fields: Dict[str, str]) -> Dict[str, Any]:
     flags = fields.get("flags", "").split()
     wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "amx_tile")
     return {
@@ -429,7 +436,6 @@ def _cpu() -> Dict[str, Any]:
         "family": "/".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping")),
         "cores": os.cpu_count(),
         "usable": len(os.sched_getaffinity(0)),
-        "mhz": fields.get("cpu MHz", ""),
         "cache": fields.get("cache size", ""),
         "flags": [flag for flag in wanted if flag in flags],
         "virtual": "hypervisor" in flags,
@@ -446,10 +452,11 @@ def environment(folder: Path) -> Dict[str, Any]:
             packages[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    export = folder / "export.json"
+    export, cpuinfo = folder / "export.json", _cpuinfo()
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "cpu": _cpu(),
+        "cpu": _cpu(cpuinfo),
+        "mhz": cpuinfo.get("cpu MHz", ""),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "libdetect": version(),
@@ -503,11 +510,84 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--least", type=int, default=5, help="least pictures of a block; default: 5")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="networks; default: all in --models")
     parser.add_argument("--out", metavar="FILE", type=Path, help="results, JSON; written after every row")
+    parser.add_argument("--resume", action="store_true", help="measure what --out does not have yet")
     return parser
 
 
+class Results:
+    """What was measured so far, in a file that is rewritten after every row. --resume goes on with it."""
+
+    #: What may differ between the parts of one file's measurement.
+    PASSING = ("date", "load", "mhz")
+
+    def __init__(self, path: Optional[Path], found: Dict[str, Any], plan: Dict[str, Any]) -> None:
+        self.path = path
+        self.content: Dict[str, Any] = {"environment": found, "plan": plan, "rows": [], "failed": []}
+
+    def resume(self) -> None:
+        """Takes up the rows of the file, where there is one; ValueError when they were measured otherwise."""
+        if self.path is None or not self.path.exists():
+            return
+        before = json.loads(self.path.read_text(encoding="utf-8"))
+        for part in ("environment", "plan"):
+            for key in sorted(set(self.content[part]) | set(before[part])):
+                if key not in self.PASSING and self.content[part].get(key) != before[part].get(key):
+                    raise ValueError(f"{self.path} was measured with another {part}: {key}")
+        self.content = before
+
+    def has(self, name: str, threads: int) -> bool:
+        """Whether this row is measured already."""
+        return any((row["network"], row["threads"]) == (name, threads) for row in self.content["rows"])
+
+    def add(self, taken: Dict[str, Any]) -> None:
+        """Keeps a row."""
+        self._forget(taken["network"], taken["threads"])
+        self.content["rows"].append(taken)
+        self._write()
+
+    def fail(self, name: str, threads: int, reason: str) -> None:
+        """Remembers why a row is missing."""
+        self._forget(name, threads)
+        self.content["failed"].append({"network": name, "threads": threads, "reason": reason})
+        self._write()
+
+    def _forget(self, name: str, threads: int) -> None:
+        failed = self.content["failed"]
+        self.content["failed"] = [one for one in failed if (one["network"], one["threads"]) != (name, threads)]
+
+    def _write(self) -> None:
+        if self.path is not None:
+            new = self.path.with_name(self.path.name + ".new")
+            new.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+            new.replace(self.path)
+
+
+def _agrees(taken: Dict[str, Any]) -> bool:
+    """Whether every peer finds libdetect's boxes; says what is missing."""
+    name = taken["network"]
+    for peer, reason in taken["absent"].items():
+        print(f"{name}: left out {peer}: {reason}", file=sys.stderr)
+    strangers = {peer: matched for peer, matched in taken["agreed"].items() if matched < 0.98 * taken["boxes"]}
+    for peer, matched in strangers.items():
+        print(f"{name}: {peer} has {matched} of {taken['boxes']} boxes", file=sys.stderr)
+    return not strangers
+
+
+def _measured(take: Callable[..., Dict[str, Any]], name: str, threads: int, results: Results) -> bool:
+    """Takes a row into the results. Whether all went well; if not, the other networks are measured all the same."""
+    try:
+        taken = take(name, threads=threads)
+    except Exception as error:
+        results.fail(name, threads, _reason(error))
+        print(f"{name} failed: {_reason(error)}", file=sys.stderr)
+        return False
+    results.add(taken)
+    print(bench_report.line(taken), flush=True)
+    return _agrees(taken)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """The command. Returns its exit status: 0 done, 1 a peer found other boxes, 2 wrong usage."""
+    """The command. Returns its exit status: 0 done, 1 a network failed or a peer found other boxes, 2 wrong usage."""
     parser = _parser()
     given = parser.parse_args(arguments)
     there = sorted(path.name[: -len(".safetensors")] for path in given.models.glob("*.safetensors"))
@@ -519,24 +599,20 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         parser.error(f"none of {', '.join(DEFAULT_PEERS[given.device])} is installed")
     setting = Setting(given.device, given.precision)
     plan = Plan(given.repeats, given.seconds, given.least, settle=0.05)
-    result: Dict[str, Any] = {"environment": environment(given.models), "plan": vars(plan).copy(), "rows": []}
-    if result["environment"]["load"] > LOAD_LIMIT:
-        print(f"warning: the load average is {result['environment']['load']:.2f}: others are at work", file=sys.stderr)
-    status = 0
-    for name in given.only or there:
-        for threads in given.threads:
-            taken = row(name, given.models, peers, threads, plan, setting)
-            result["rows"].append(taken)
-            print(bench_report.line(taken), flush=True)
-            for peer, reason in taken["absent"].items():
-                print(f"{name}: left out {peer}: {reason}", file=sys.stderr)
-            for peer, matched in taken["agreed"].items():
-                if matched < 0.98 * taken["boxes"]:
-                    print(f"{name}: {peer} has {matched} of {taken['boxes']} boxes", file=sys.stderr)
-                    status = 1
-            if given.out:
-                given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return status
+    results = Results(given.out, environment(given.models), {**vars(plan), **vars(setting), "peers": peers})
+    load = results.content["environment"]["load"]
+    if load > LOAD_LIMIT:
+        print(f"warning: the load average is {load:.2f}: others are at work", file=sys.stderr)
+    if given.resume:
+        try:
+            results.resume()
+        except ValueError as error:
+            parser.error(str(error))
+    wanted = itertools.product(given.only or there, given.threads)
+    left = [(name, threads) for name, threads in wanted if not results.has(name, threads)]
+    take = functools.partial(row, folder=given.models, peers=peers, plan=plan, setting=setting)
+    good = [_measured(take, name, threads, results) for name, threads in left]
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":

@@ -165,6 +165,9 @@ def _environment(result: Dict[str, Any]) -> List[str]:
         f"- {plan['repeats']} blocks of {plan['seconds']:g} s and at least {plan['least']} pictures for each library;"
         f" load average before the start {found['load']:.2f}"
     )
+    failed = [f"{one['network']} on {one['threads']}: {one['reason']}" for one in result.get("failed", ())]
+    if failed:
+        lines.append("- Failed, by network and threads: " + "; ".join(failed))
     if found["openmp"]:
         lines.append("- " + ", ".join(f"{key}={value}" for key, value in found["openmp"].items()))
     return lines

@@ -4,6 +4,7 @@ ONNX is a protocol buffer; its wire format is a row of fields, each a number, a 
 below are looked at, and nothing is copied but small values.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
@@ -134,6 +135,13 @@ def _message(value: Value) -> memoryview:
     return value
 
 
+def _float(value: Value) -> float:
+    data = _message(value)
+    if len(data) != 4:
+        raise ConvertError("damaged ONNX file: a number of another size than float's")
+    return float(struct.unpack("<f", data)[0])
+
+
 def _text(value: Value) -> str:
     return bytes(_message(value)).decode("utf-8", "replace")
 
@@ -214,13 +222,15 @@ def _node(data: memoryview) -> Node:
 
 
 def _attribute(data: memoryview) -> Tuple[str, Any]:
-    """An attribute's name and value: an integer, integers, or a tensor; None for the kinds that nothing here needs."""
+    """An attribute's name and value: a number, integers, or a tensor; None for the kinds that nothing here needs."""
     name = ""
     result: Any = None
     integers: List[int] = []
     for number, value in _fields(data):
         if number == 1:
             name = _text(value)
+        elif number == 2:
+            result = _float(value)
         elif number == 3:
             result = _signed(value)
         elif number == 5:

@@ -1,10 +1,11 @@
 """Finds a network's layers in an exported graph: by name where the exporter kept the names, else by order."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .. import folding
 from ..errors import ConvertError
 from ..onnx_reader import Graph, Node
 from .base import Family
@@ -13,7 +14,7 @@ from .layout import Layout, Tensors
 
 @dataclass
 class Conv:
-    """A convolution of the graph, its BatchNorm merged by the exporter."""
+    """A convolution of the graph, its BatchNorm merged, by the exporter or here."""
 
     node: Node
     name: str  # published name of the layer; "" when the exporter dropped it
@@ -22,11 +23,14 @@ class Conv:
 
 
 class Constants:
-    """The graph's constants by the names of its values, looking through Identity."""
+    """The graph's constants by the names of its values.
 
-    def __init__(self, graph: Graph) -> None:
+    through  operations that are looked through: of one that has a constant for its first input, that is found
+    """
+
+    def __init__(self, graph: Graph, through: Sequence[str] = ("Identity",)) -> None:
         self._values = graph.constants
-        copies = [node for node in graph.nodes if node.op == "Identity" and node.inputs and node.outputs]
+        copies = [node for node in graph.nodes if node.op in through and node.inputs and node.outputs]
         self._same = {node.outputs[0]: node.inputs[0] for node in copies}
 
     def find(self, name: str) -> Optional[np.ndarray]:
@@ -40,9 +44,8 @@ class Constants:
 
 def convolutions(graph: Graph) -> List[Conv]:
     """The graph's convolutions in its order, without those that only take the mean of a distribution's bins."""
-    if any(node.op == "BatchNormalization" for node in graph.nodes):
-        raise ConvertError("the graph still has BatchNormalization; export the model for inference")
     constants = Constants(graph)
+    norms = {node.inputs[0]: node for node in graph.nodes if node.op == "BatchNormalization" and node.inputs}
     found = []
     for node in graph.nodes:
         if node.op != "Conv":
@@ -55,9 +58,28 @@ def convolutions(graph: Graph) -> List[Conv]:
         bias = constants.find(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(len(weight))
         if bias is None or bias.shape != weight.shape[:1]:
             raise ConvertError(f"convolution '{node.name}' has no constant bias of {len(weight)} values")
+        norm = norms.pop(node.outputs[0], None) if node.outputs else None
+        if norm is not None:
+            weight, bias = _with_norm(weight, bias, norm, constants)
         if not is_bin_mean(weight):
             found.append(Conv(node, _layer_name(node), weight, bias))
+    if norms:
+        raise ConvertError(f"BatchNorm '{next(iter(norms.values())).name}' follows no convolution")
     return found
+
+
+def _with_norm(
+    weight: np.ndarray, bias: np.ndarray, norm: Node, constants: Constants
+) -> Tuple[np.ndarray, np.ndarray]:
+    """A convolution's weight and bias with the BatchNorm behind it merged in."""
+    found = (constants.find(name) for name in norm.inputs[1:5])
+    parts = tuple(part for part in found if part is not None and part.shape == weight.shape[:1])
+    if len(parts) != 4 or len(norm.outputs) != 1 or norm.attributes.get("training_mode"):
+        raise ConvertError(f"BatchNorm '{norm.name}' is one for training; export the model for inference")
+    eps = norm.attributes.get("epsilon", 1e-5)
+    if not isinstance(eps, float) or not eps > 0 or not (parts[3] >= 0).all():
+        raise ConvertError(f"BatchNorm '{norm.name}' has a variance or an epsilon that is not positive")
+    return folding.batch_norm(weight, bias, parts, eps)
 
 
 def is_bin_mean(weight: np.ndarray) -> bool:

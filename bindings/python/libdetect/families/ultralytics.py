@@ -96,8 +96,11 @@ class Yolov5(Ultralytics):
         return Defaults("letterbox-centre", 114, 0, 1 / 255, 0.25, 0.45, 300, False)
 
     def graph_extras(self, graph: Graph) -> Tensors:
-        """The anchors, which an exported graph multiplies sizes by: in pixels, and repeated for every cell."""
-        constants = Constants(graph)
+        """The anchors, which an exported graph multiplies sizes by: in pixels, and repeated for every cell.
+
+        A graph for any input size repeats them when it runs, by Expand.
+        """
+        constants = Constants(graph, through=("Identity", "Expand"))
         found = []
         for node in graph.nodes:
             for name in node.inputs if node.op == "Mul" else ():
