@@ -535,7 +535,7 @@ static det_status run_alone(det_device *device, det_plan *plan, const det_frame 
         DET_TRY(make_room(device, frame));
     DET_TRY(bring_pictures(r, frame, s, pixels, device->stream));
     DET_TRY(bring_block(r, frame, s, device->stream));
-    DET_TRY(launch_steps(device, plan, r->max_batch, begin, end, device->stream, false));
+    DET_TRY(launch_steps(device, plan, size_for(r, frame->n)->n, begin, end, device->stream, false));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     if (plan->steps[end - 1].node->op == DET_OP_NMS && frame->output->memory == DET_MEMORY_HOST)
         deliver(&s->delivery);

@@ -247,7 +247,7 @@ void rig_fill_tensors(rig *r, const op_row *row) {
 void rig_copy_inputs(rig *one, const rig *all, int index) {
     one->first_picture = index;
     for (int i = 0; i < one->step->node->n_inputs; i++) {
-        size_t n_bytes = one->tensors[one->step->node->inputs[i]].n_bytes;
+        size_t n_bytes = one->tensors[one->step->node->inputs[i]].n_bytes / (size_t)one->batch;
         memcpy(one->inputs[i], (const char *)all->inputs[i] + (size_t)index * n_bytes, n_bytes);
     }
 }

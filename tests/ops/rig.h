@@ -86,7 +86,7 @@ det_tensor_id rig_input(rig *r, int h, int w, int c);
 float *rig_values(const rig *r, det_tensor_id x);
 /* fill for operators on tensors: every input at random from -2 to 2. */
 void rig_fill_tensors(rig *r, const op_row *row);
-/* Gives `one`, of batch 1, the inputs of picture `index` of `all`. */
+/* Gives the first picture of `one` the inputs of picture `index` of `all`. */
 void rig_copy_inputs(rig *one, const rig *all, int index);
 
 /* Runs the row's operator alone on the first n pictures' inputs, over outputs that hold NaN. */

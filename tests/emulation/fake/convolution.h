@@ -31,11 +31,9 @@ struct Convolution {
     }
 };
 
-/* How many sums a library takes for so much work: where there is little, it spreads the sums over idle processors. So
- * the same picture comes out with other last bits when it is alone. */
-inline int64_t split_for(int64_t pixels) {
-    return pixels < 200 ? 2 : 1;
-}
+/* How many sums a library chooses for so much work. With DET_FAKE_CUDA_SPLIT it spreads little work over idle processors, so
+ * that the same picture comes out with other last bits when it is alone and the choice is made anew. */
+int64_t split_for(int64_t pixels);
 
 /* y [n, h, w, c] dense, in float, sums in float. */
 void convolve(const Convolution &c, const void *x, const void *w, float *y);

@@ -10,7 +10,7 @@
  *
  * Environment: DET_FAKE_CUDA_DEVICES (1), DET_FAKE_CUDA_MEMORY (bytes per device), DET_FAKE_CUDA_SEED (1),
  * DET_FAKE_CUDA_FAIL "function:k:code": as fake_cuda_fail; DET_FAKE_CUDA_LEAKS=1: a violation at exit for what is still
- * held then. */
+ * held then; DET_FAKE_CUDA_SPLIT=1: libraries choose another order of sums where there is little work. */
 #ifndef DET_FAKE_CUDA_H
 #define DET_FAKE_CUDA_H
 
