@@ -26,8 +26,8 @@
             return try_status;                                                                                         \
     } while (0)
 
-/* Creates a failure: the message says what, with the numbers. */
-#define DET_FAIL(...) return det_fail(__VA_ARGS__)
+/* Creates a failure: the message says what, with the numbers. (Static analysis sees here that it is no success.) */
+#define DET_FAIL(status, ...) return det_fail(status, __VA_ARGS__), (status)
 
 /* Writes this thread's last error and returns `status`. */
 det_status det_fail(det_status status, const char *format, ...) DET_PRINTF(2, 3);

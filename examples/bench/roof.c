@@ -20,11 +20,8 @@ typedef struct worker {
 #define MULTIPLY_ADD(name, lanes, attributes)                                                                          \
     typedef float name##_register __attribute__((vector_size(4 * (lanes))));                                           \
     attributes static float name(void) {                                                                               \
-        name##_register chains[CHAINS], factor, addend;                                                                \
-        for (int k = 0; k < (lanes); k++) {                                                                            \
-            factor[k] = 0.999f;                                                                                        \
-            addend[k] = 0.001f;                                                                                        \
-        }                                                                                                              \
+        const name##_register zero = {0}, factor = zero + 0.999f, addend = zero + 0.001f;                              \
+        name##_register chains[CHAINS];                                                                                \
         for (int i = 0; i < CHAINS; i++)                                                                               \
             chains[i] = addend * (float)i;                                                                             \
         for (int round = 0; round < ROUNDS; round++)                                                                   \

@@ -59,7 +59,9 @@ static det_status finalize(cudnnBackendDescriptor_t d) {
     return DET_OK;
 }
 
+/* *d: NULL after a failure. */
 static det_status create(graph *g, cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d) {
+    *d = NULL;
     if (g->n_descriptors == MAX_DESCRIPTORS)
         DET_FAIL(DET_ERROR_INTERNAL, "a graph of more than %d descriptors", MAX_DESCRIPTORS);
     CUDNN_TRY(cudnnBackendCreateDescriptor(type, d));

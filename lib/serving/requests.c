@@ -61,7 +61,7 @@ static det_status refuse(const det_pool *pool) {
 static det_status reserve(det_pool *pool, const det_image *image, const order *o, det_slot **out) {
     det_slot *slot = det_queue_acquire(&pool->queue);
     if (!slot)
-        return det_fail(DET_ERROR_QUEUE_FULL, "the pool holds %d requests, as many as it may", pool->queue.capacity);
+        DET_FAIL(DET_ERROR_QUEUE_FULL, "the pool holds %d requests, as many as it may", pool->queue.capacity);
     slot->group = det_groups_join(&pool->queue.groups, &o->thresholds);
     det_status status = DET_OK;
     if (slot->group == DET_NONE)
