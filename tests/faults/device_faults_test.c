@@ -7,7 +7,9 @@
  *
  * Functions are found by counting, not by a list. Those that are called often fail at some of their calls only, with the
  * codes in turn; DET_FAULTS=all tries every call with every code. The context is on device 1 and the thread on device 0,
- * so that what changes devices fails, too. */
+ * so that what changes devices fails, too.
+ *
+ * device_faults_test [making|running|ACT]: what makes contexts alone, or what runs them, or one act. */
 #include "api.h"
 #include "child.h"
 #include "fake_cuda.h"
@@ -708,6 +710,11 @@ static const row rows[] = {
     {&graph_f16, &destroys, 2},       {&graph_f16, &pools, 0},
 };
 
+static bool is_wanted(const act *a, const char *which) {
+    bool making = a->makes || a == &creates_second;
+    return !which || !strcmp(which, a->name) || !strcmp(which, making ? "making" : "running");
+}
+
 int main(int argc, char **argv) {
     const char *which = getenv("DET_FAULTS");
     const det_allocator allocator = {.struct_size = sizeof allocator, .allocate = allocate, .release = release};
@@ -718,7 +725,7 @@ int main(int argc, char **argv) {
     OK(det_set_allocator(&allocator));
     det_set_log(listen, DET_LOG_DEBUG, NULL);
     for (int i = 0; i < COUNT(rows); i++) {
-        if (argc > 1 && strcmp(argv[1], rows[i].act->name))
+        if (!is_wanted(rows[i].act, argc > 1 ? argv[1] : NULL))
             continue;
         shared->n_tried = 0;
         int status = in_child(try_row, &rows[i]);
