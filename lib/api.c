@@ -318,8 +318,7 @@ static det_status fill_profile(det_context *c, det_profile *p) {
     int32_t precision = c->options.precision;
     int value_bytes = precision == DET_FP16 || precision == DET_BF16 ? 2 : 4;
     det_stage_times times = {.total = c->total_ms};
-    if (c->has_run)
-        DET_TRY(c->plan.backend->times(c->plan.device, &c->plan, &times));
+    DET_TRY(c->plan.backend->times(c->plan.device, &c->plan, &times));
     for (int i = 0; i < c->plan.n_steps; i++) {
         const det_step *step = &c->plan.steps[i];
         det_op op = step->node->op;

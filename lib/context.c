@@ -152,6 +152,5 @@ det_status det_context_run(det_context *c, const det_image *images, int n, const
     det_frame frame = {images, n, c->placements, output, &c->limits};
     det_status status = c->plan.backend->run(c->plan.device, &c->plan, &frame, stream, wait);
     c->total_ms = (float)(now_ms() - before);
-    c->has_run = c->has_run || status == DET_OK;
     return status;
 }

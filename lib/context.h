@@ -23,7 +23,6 @@ struct det_context {
     det_placement *placements;   /* [max_batch] */
     det_layer_time *layer_times; /* [n_steps] */
     float total_ms; /* of the last run, as its caller saw it */
-    bool has_run;
 };
 
 void det_model_retain(det_model *model);

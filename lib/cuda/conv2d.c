@@ -211,6 +211,8 @@ static det_status choose(det_device *device, const det_step *step, conv_state *s
         return DET_OK;
     DET_TRY(try_cudnn(device, s, &part, true));
     if (!s->engine.cudnn)
+        CUDA_TRY(det_cuda_lasting_error(device)); /* a broken device looks as if it could do nothing */
+    if (!s->engine.cudnn)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "neither cuDNN nor cublasLt can compute it");
     det_log(DET_LOG_WARNING, "cuDNN has only its fallback engine for the convolution '%s' of %d -> %d channels, k %d",
             step->node->name, s->problem.c_in, s->problem.c_out, s->problem.k);
@@ -302,6 +304,11 @@ static det_status time_runs(det_device *device, const conv_state *s, const det_c
     return DET_OK;
 }
 
+static det_status clear(det_device *device, void *memory, size_t n_bytes) {
+    CUDA_TRY(cudaMemsetAsync(memory, 0, n_bytes, device->stream));
+    return DET_OK;
+}
+
 /* In memory of its own, which is given back. */
 static det_status time_conv(det_device *device, const conv_state *s, cudaEvent_t begin, cudaEvent_t end, float *ms) {
     const det_conv_problem *p = &s->problem;
@@ -321,9 +328,7 @@ static det_status time_conv(det_device *device, const conv_state *s, cudaEvent_t
                           .residual = memory + offsets[2],
                           .y = memory + offsets[1],
                           .workspace = memory + offsets[3]};
-    det_status status = DET_OK;
-    if (cudaMemsetAsync(memory, 0, n_bytes, device->stream) != cudaSuccess)
-        status = det_fail(DET_ERROR_DEVICE, "memory for the timed choice could not be cleared");
+    det_status status = clear(device, memory, n_bytes);
     if (status == DET_OK && s->engine.cudnn)
         status = det_cudnn_conv_bind(s->engine.cudnn, &data);
     if (status == DET_OK)
@@ -381,17 +386,21 @@ static det_status tune_among(det_device *device, conv_state *s, cudaEvent_t begi
     return status;
 }
 
+static det_status make_events(cudaEvent_t *begin, cudaEvent_t *end) {
+    CUDA_TRY(cudaEventCreate(begin));
+    CUDA_TRY(cudaEventCreate(end));
+    return DET_OK;
+}
+
 static det_status tune(det_device *device, conv_state *s) {
     cudaEvent_t begin = NULL, end = NULL;
-    det_status status = DET_OK;
-    if (cudaEventCreate(&begin) != cudaSuccess || cudaEventCreate(&end) != cudaSuccess)
-        status = det_fail(DET_ERROR_DEVICE, "no events for the timed choice");
+    det_status status = make_events(&begin, &end);
     if (status == DET_OK)
         status = tune_among(device, s, begin, end);
     if (begin)
-        cudaEventDestroy(begin);
+        det_cuda_ignore(cudaEventDestroy(begin));
     if (end)
-        cudaEventDestroy(end);
+        det_cuda_ignore(cudaEventDestroy(end));
     return status;
 }
 
@@ -445,9 +454,9 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
         return DET_ERROR_OUT_OF_MEMORY;
     step->state = s; /* released by the plan, whatever happens */
     s->problem = problem_of(device, step);
-    int previous = det_cuda_enter(device);
-    det_status status = choose_and_load(device, step, facts, s);
-    det_cuda_leave(previous);
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    det_status status = det_cuda_leave(device, previous, choose_and_load(device, step, facts, s));
     step->workspace_bytes = workspace_of(&s->engine);
     for (size_t i = 0; i < DET_COUNT(s->smaller); i++)
         step->workspace_bytes = DET_MAX(step->workspace_bytes, workspace_of(&s->smaller[i]));
@@ -475,11 +484,12 @@ det_status det_cuda_conv_bind(det_device *device, det_step *step) {
 
 static void release(det_device *device, void *state) {
     conv_state *s = state;
-    int previous = det_cuda_enter(device);
+    int previous = det_cuda_begin_release(device);
+    det_runner_wait(device); /* whose kernels may be this one's */
     drop(&s->engine);
     for (size_t i = 0; i < DET_COUNT(s->smaller); i++)
         drop(&s->smaller[i]);
-    det_cuda_leave(previous);
+    det_cuda_end_release(device, previous);
     det_free(state);
 }
 

@@ -43,6 +43,7 @@ struct det_device {
     det_store *store;
     det_shared *shared;
     det_runner *runner;
+    cudaError_t broken; /* the error that the device did not recover from, once a run of this context has met it */
 };
 
 extern const det_backend det_cuda;
@@ -67,11 +68,23 @@ det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *
 #define CUDNN_TRY(call)  DET_LIBRARY_TRY(cudnnStatus_t, CUDNN_STATUS_SUCCESS, det_cudnn_fail, call)
 #define CUBLAS_TRY(call) DET_LIBRARY_TRY(cublasStatus_t, CUBLAS_STATUS_SUCCESS, det_cublas_fail, call)
 
+/* For calls whose failure changes nothing: it is not left for the program's next cudaGetLastError. */
+static inline void det_cuda_ignore(cudaError_t error) {
+    if (error != cudaSuccess)
+        (void)cudaGetLastError();
+}
+/* The error that the device does not recover from, or cudaSuccess. cuDNN and cublasLt do not tell. */
+cudaError_t det_cuda_lasting_error(const det_device *device);
+
 /* ------------------------------------------------------------------------------------------------------- device */
 
-/* Makes the device current for this thread and answers which one was; det_cuda_leave brings that one back. */
-int det_cuda_enter(const det_device *device);
-void det_cuda_leave(int previous);
+/* Makes the device current for this thread and says which one was; det_cuda_leave brings that one back and answers
+ * `status`, or its own failure when there was none. */
+det_status det_cuda_enter(const det_device *device, int *previous);
+det_status det_cuda_leave(const det_device *device, int previous, det_status status);
+/* The same around what gives things back, which has no status. */
+int det_cuda_begin_release(const det_device *device);
+void det_cuda_end_release(const det_device *device, int previous);
 
 /* Device memory, aligned to 256 bytes. */
 det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory);
@@ -165,6 +178,8 @@ const det_block *det_cuda_block(const det_device *device);
 
 det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_facts *facts);
 void det_runner_close(det_device *device);
+/* Until nothing of the context is on its way. */
+void det_runner_wait(const det_device *device);
 det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
 /* Steps [begin, end) alone, without the graph, waiting for them. */
 det_status det_runner_run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end);

@@ -49,6 +49,25 @@ static det_status get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t na
     return DET_OK;
 }
 
+static det_status create_alone(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d) {
+    *d = NULL;
+    CUDNN_TRY(cudnnBackendCreateDescriptor(type, d));
+    return DET_OK;
+}
+
+static void destroy(cudnnBackendDescriptor_t d) {
+    if (d)
+        cudnnBackendDestroyDescriptor(d);
+}
+
+/* What cuDNN cannot do (an operation, a graph, an engine) is no failure: something else is tried. A lack of memory is one. */
+static det_status forgive(det_status status) {
+    if (status != DET_ERROR_DEVICE)
+        return status;
+    det_log(DET_LOG_DEBUG, "cuDNN refuses, something else will be tried: %s", det_last_error());
+    return DET_OK;
+}
+
 static det_status set_descriptor(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
                                  cudnnBackendDescriptor_t value) {
     return set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
@@ -64,7 +83,7 @@ static det_status create(graph *g, cudnnBackendDescriptorType_t type, cudnnBacke
     *d = NULL;
     if (g->n_descriptors == MAX_DESCRIPTORS)
         DET_FAIL(DET_ERROR_INTERNAL, "a graph of more than %d descriptors", MAX_DESCRIPTORS);
-    CUDNN_TRY(cudnnBackendCreateDescriptor(type, d));
+    DET_TRY(create_alone(type, d));
     g->descriptors[g->n_descriptors++] = *d;
     return DET_OK;
 }
@@ -215,26 +234,34 @@ static bool is_compiled(const det_conv_problem *p) {
     return is_view && !is_bare && (p->type != DET_TYPE_F32 || p->tf32);
 }
 
+static det_status fill_cache(cudnnBackendDescriptor_t cache, const graph *g) {
+    DET_TRY(set_descriptor(cache, CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, g->whole));
+    return finalize(cache);
+}
+
 /* The kernel cache for graphs of this form, made with the first of them; NULL where this cuDNN has none. */
-static cudnnBackendDescriptor_t cache_for(det_kernel_caches *caches, const det_conv_problem *p, const graph *g) {
+static det_status cache_for(det_kernel_caches *caches, const det_conv_problem *p, graph *g) {
     int form = ((((int)p->type * 2 + p->has_bias) * 4 + (int)p->unit) * 2 + p->has_residual) * 4 + (int)p->post_unit;
     for (int i = 0; i < caches->n; i++) {
-        if (caches->items[i].form == form)
-            return caches->items[i].cache;
+        if (caches->items[i].form == form) {
+            g->cache = caches->items[i].cache;
+            return DET_OK;
+        }
     }
-    cudnnBackendDescriptor_t cache = NULL;
-    if (caches->n == (int)DET_COUNT(caches->items) ||
-        cudnnBackendCreateDescriptor(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, &cache) != CUDNN_STATUS_SUCCESS)
-        return NULL;
-    if (cudnnBackendSetAttribute(cache, CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
-                                 &g->whole) != CUDNN_STATUS_SUCCESS ||
-        cudnnBackendFinalize(cache) != CUDNN_STATUS_SUCCESS) {
-        cudnnBackendDestroyDescriptor(cache);
-        return NULL;
+    cudnnBackendDescriptor_t cache;
+    if (caches->n == (int)DET_COUNT(caches->items))
+        return DET_OK;
+    det_status status = create_alone(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, &cache);
+    if (status == DET_OK)
+        status = fill_cache(cache, g);
+    if (status != DET_OK) {
+        destroy(cache);
+        return forgive(status);
     }
     caches->items[caches->n].form = form;
     caches->items[caches->n++].cache = cache;
-    return cache;
+    g->cache = cache;
+    return DET_OK;
 }
 
 void det_kernel_caches_close(det_kernel_caches *caches) {
@@ -251,68 +278,80 @@ static det_status make_graph(graph *g, det_device *device, const det_conv_proble
     if (any_shape)
         DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, CUDNN_TYPE_BOOLEAN, 1, &any_shape));
     DET_TRY(finalize(g->whole));
-    if (any_shape)
-        g->cache = cache_for(&device->caches, p, g);
-    return DET_OK;
+    return any_shape ? cache_for(&device->caches, p, g) : DET_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------------- plans */
 
-/* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. Writes its
- * number. */
-static bool acceptable(cudnnBackendDescriptor_t config, const det_conv_problem *p, int64_t *number) {
-    cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+/* What there is to know of an engine. */
+typedef struct engine_notes {
+    int64_t number, n_numerical;
+    cudnnBackendNumericalNote_t numerical[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+} engine_notes;
+
+static det_status read_engine(cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t engine, engine_notes *notes) {
+    int64_t n;
+    DET_TRY(get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine));
+    DET_TRY(get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &notes->number));
+    return get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
+               &notes->n_numerical, notes->numerical);
+}
+
+static det_status notes_of(cudnnBackendDescriptor_t config, engine_notes *notes) {
     cudnnBackendDescriptor_t engine;
-    int64_t n = 0;
-    bool good = cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) == CUDNN_STATUS_SUCCESS;
-    if (!good)
-        return false;
-    good = cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) ==
-               CUDNN_STATUS_SUCCESS &&
-           cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, number) ==
-               CUDNN_STATUS_SUCCESS &&
-           cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
-                                    CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n, notes) == CUDNN_STATUS_SUCCESS;
-    for (int64_t i = 0; good && i < n && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++) {
-        bool strict = p->type == DET_TYPE_F32 && !p->tf32;
-        good = notes[i] != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC &&
-               notes[i] != CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION &&
-               notes[i] != CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13 &&
-               (notes[i] != CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || p->tf32) &&
-               (notes[i] != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
+    DET_TRY(create_alone(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
+    det_status status = read_engine(config, engine, notes);
+    destroy(engine);
+    return status;
+}
+
+/* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. */
+static bool acceptable(const engine_notes *notes, const det_conv_problem *p) {
+    bool good = true, strict = p->type == DET_TYPE_F32 && !p->tf32;
+    for (int64_t i = 0; good && i < notes->n_numerical && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++) {
+        cudnnBackendNumericalNote_t note = notes->numerical[i];
+        good = note != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && note != CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION &&
+               note != CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13 &&
+               (note != CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || p->tf32) &&
+               (note != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
     }
-    cudnnBackendDestroyDescriptor(engine);
     return good;
 }
 
 void det_cudnn_conv_free(det_cudnn_conv *conv) {
     if (!conv)
         return;
-    cudnnBackendDescriptor_t own[] = {conv->pack, conv->plan, conv->config};
-    for (size_t i = 0; i < DET_COUNT(own); i++) {
-        if (own[i])
-            cudnnBackendDestroyDescriptor(own[i]);
-    }
+    destroy(conv->pack);
+    destroy(conv->plan);
+    destroy(conv->config);
     leave_graph(conv->graph);
     det_free(conv);
 }
 
-static bool finalize_plan(cudnnHandle_t handle, det_cudnn_conv *conv) {
+static det_status finalize_plan(cudnnHandle_t handle, det_cudnn_conv *conv) {
     int64_t n, workspace = 0;
-    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &conv->plan) != CUDNN_STATUS_SUCCESS ||
-        cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle) !=
-            CUDNN_STATUS_SUCCESS ||
-        cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
-                                 &conv->config) != CUDNN_STATUS_SUCCESS ||
-        (conv->graph->cache &&
-         cudnnBackendSetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
-                                  &conv->graph->cache) != CUDNN_STATUS_SUCCESS) ||
-        cudnnBackendFinalize(conv->plan) != CUDNN_STATUS_SUCCESS ||
-        cudnnBackendGetAttribute(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n,
-                                 &workspace) != CUDNN_STATUS_SUCCESS)
-        return false;
+    DET_TRY(create_alone(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &conv->plan));
+    DET_TRY(set(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle));
+    DET_TRY(set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, conv->config));
+    if (conv->graph->cache)
+        DET_TRY(set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, conv->graph->cache));
+    DET_TRY(finalize(conv->plan));
+    DET_TRY(get(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &workspace));
     conv->workspace_bytes = (size_t)workspace;
-    return conv->workspace_bytes <= MAX_WORKSPACE_BYTES;
+    return DET_OK;
+}
+
+/* *good: whether the configuration has become a plan that may be run. */
+static det_status try_plan(cudnnHandle_t handle, const det_conv_problem *p, det_cudnn_conv *conv, bool *good) {
+    engine_notes notes;
+    DET_TRY(notes_of(conv->config, &notes));
+    if (!acceptable(&notes, p))
+        return DET_OK;
+    DET_TRY(finalize_plan(handle, conv));
+    conv->engine = notes.number;
+    snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)conv->engine);
+    *good = conv->workspace_bytes <= MAX_WORKSPACE_BYTES;
+    return DET_OK;
 }
 
 /* Takes `config` over. *conv stays NULL when it cannot be run. */
@@ -320,56 +359,58 @@ static det_status make_plan(cudnnHandle_t handle, graph *g, const det_conv_probl
                             det_cudnn_conv **out) {
     det_cudnn_conv *conv = det_alloc_array(1, sizeof *conv);
     if (!conv) {
-        cudnnBackendDestroyDescriptor(config);
+        destroy(config);
         return DET_ERROR_OUT_OF_MEMORY;
     }
+    bool good = false;
     g->n_users++;
     conv->graph = g;
     conv->config = config;
     conv->has_bias = p->has_bias;
     conv->has_residual = p->has_residual;
-    if (!acceptable(config, p, &conv->engine) || !finalize_plan(handle, conv)) {
+    det_status status = try_plan(handle, p, conv, &good);
+    if (!good) {
         det_cudnn_conv_free(conv);
-        return DET_OK;
+        return forgive(status);
     }
-    snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)conv->engine);
     *out = conv;
     return DET_OK;
 }
 
+static det_status read_heuristics(cudnnBackendDescriptor_t heuristics, const graph *g, cudnnBackendHeurMode_t mode,
+                                  cudnnBackendDescriptor_t configs[MAX_CONFIGS], int64_t *n) {
+    DET_TRY(set_descriptor(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, g->whole));
+    DET_TRY(set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
+    DET_TRY(finalize(heuristics));
+    for (int i = 0; i < MAX_CONFIGS; i++)
+        DET_TRY(create_alone(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i]));
+    return get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_CONFIGS, n, configs);
+}
+
 /* The configurations that one mode of the heuristics names. A mode that fails names none: another may. */
-static int ask_heuristics(graph *g, cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t *configs) {
+static det_status ask_heuristics(const graph *g, cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t configs[MAX_CONFIGS],
+                                 int *n_configs) {
     cudnnBackendDescriptor_t heuristics;
     int64_t n = 0;
-    int n_made = 0;
-    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics) != CUDNN_STATUS_SUCCESS)
-        return 0;
-    bool good =
-        cudnnBackendSetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
-                                 &g->whole) == CUDNN_STATUS_SUCCESS &&
-        cudnnBackendSetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode) ==
-            CUDNN_STATUS_SUCCESS &&
-        cudnnBackendFinalize(heuristics) == CUDNN_STATUS_SUCCESS;
-    while (good && n_made < MAX_CONFIGS &&
-           cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[n_made]) == CUDNN_STATUS_SUCCESS)
-        n_made++;
-    if (n_made == 0 || cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                                n_made, &n, configs) != CUDNN_STATUS_SUCCESS)
-        n = 0;
-    cudnnBackendDestroyDescriptor(heuristics);
-    for (int i = (int)n; i < n_made; i++)
-        cudnnBackendDestroyDescriptor(configs[i]);
-    return (int)DET_MIN(n, n_made);
+    memset(configs, 0, MAX_CONFIGS * sizeof *configs);
+    det_status status = create_alone(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics);
+    if (status == DET_OK)
+        status = read_heuristics(heuristics, g, mode, configs, &n);
+    destroy(heuristics);
+    *n_configs = status == DET_OK ? (int)DET_MIN(n, MAX_CONFIGS) : 0;
+    for (int i = *n_configs; i < MAX_CONFIGS; i++)
+        destroy(configs[i]);
+    return forgive(status);
 }
 
 static det_status find_plans(cudnnHandle_t handle, graph *g, const det_conv_problem *p, cudnnBackendHeurMode_t mode,
                              int most, det_cudnn_conv **convs, int *n) {
     cudnnBackendDescriptor_t configs[MAX_CONFIGS];
-    int n_configs = ask_heuristics(g, mode, configs);
-    det_status status = DET_OK;
+    int n_configs;
+    det_status status = ask_heuristics(g, mode, configs, &n_configs);
     for (int i = 0; i < n_configs; i++) {
         if (*n == most || status != DET_OK) {
-            cudnnBackendDestroyDescriptor(configs[i]);
+            destroy(configs[i]);
             continue;
         }
         det_cudnn_conv *conv = NULL;
@@ -403,14 +444,6 @@ static det_status open_graph(det_device *device, const det_conv_problem *problem
     else
         leave_graph(g);
     return status;
-}
-
-/* An operation, a graph or an engine that this cuDNN does not know is no error yet. */
-static det_status forgive(det_status status) {
-    if (status != DET_ERROR_DEVICE)
-        return status;
-    det_log(DET_LOG_DEBUG, "cuDNN refuses a graph, something simpler will be tried: %s", det_last_error());
-    return DET_OK;
 }
 
 det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
@@ -453,11 +486,11 @@ static det_status copy_config(graph *g, const det_cudnn_conv *like, cudnnBackend
 static det_status copy_plan(det_device *device, graph *g, const det_conv_problem *problem, const det_cudnn_conv *like,
                             det_cudnn_conv **conv) {
     cudnnBackendDescriptor_t config;
-    CUDNN_TRY(cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config));
+    DET_TRY(create_alone(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config));
     det_status status = copy_config(g, like, config);
     if (status == DET_OK)
         return make_plan(device->cudnn, g, problem, config, conv);
-    cudnnBackendDestroyDescriptor(config);
+    destroy(config);
     return status;
 }
 
@@ -496,10 +529,8 @@ det_status det_cudnn_conv_bind(det_cudnn_conv *conv, const det_conv_data *data) 
         pointers[n++] = (void *)(uintptr_t)data->residual;
     }
     void *workspace = data->workspace;
-    if (conv->pack)
-        cudnnBackendDestroyDescriptor(conv->pack);
-    conv->pack = NULL;
-    CUDNN_TRY(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &conv->pack));
+    destroy(conv->pack);
+    DET_TRY(create_alone(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &conv->pack));
     DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids));
     DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers));
     DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));

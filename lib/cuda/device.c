@@ -35,6 +35,7 @@ det_status det_cuda_fail(cudaError_t error, const char *call, const char *file, 
 }
 
 det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *file, int line) {
+    (void)cudaGetLastError(); /* cuDNN and cublasLt leave theirs */
     int length = (int)strcspn(call, "(");
     det_status ours = status == CUDNN_STATUS_ALLOC_FAILED || status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
                               status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED
@@ -47,6 +48,7 @@ det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *fi
 }
 
 det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *file, int line) {
+    (void)cudaGetLastError();
     int length = (int)strcspn(call, "(");
     det_status ours = status == CUBLAS_STATUS_ALLOC_FAILED ? DET_ERROR_OUT_OF_MEMORY : DET_ERROR_DEVICE;
     return det_fail(ours, "%.*s -> %s (%s:%d)", length, call, cublasLtGetStatusName(status), file_name(file), line);
@@ -54,19 +56,40 @@ det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *
 
 /* ------------------------------------------------------------------------------------------------------- device */
 
-int det_cuda_enter(const det_device *device) {
+/* A question that only a broken device fails, asked so that it does not spoil what the thread may be capturing. */
+cudaError_t det_cuda_lasting_error(const det_device *device) {
+    enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    det_cuda_ignore(cudaThreadExchangeStreamCaptureMode(&mode));
+    cudaError_t error = cudaStreamQuery(device->stream);
+    det_cuda_ignore(error);
+    det_cuda_ignore(cudaThreadExchangeStreamCaptureMode(&mode));
+    return error == cudaErrorNotReady ? cudaSuccess : error;
+}
+
+det_status det_cuda_enter(const det_device *device, int *previous) {
+    CUDA_TRY(cudaGetDevice(previous));
+    if (*previous != device->index)
+        CUDA_TRY(cudaSetDevice(device->index));
+    return DET_OK;
+}
+
+det_status det_cuda_leave(const det_device *device, int previous, det_status status) {
+    cudaError_t error = previous == device->index ? cudaSuccess : cudaSetDevice(previous);
+    det_cuda_ignore(error);
+    return status == DET_OK && error != cudaSuccess ? det_cuda_fail(error, "cudaSetDevice", __FILE__, __LINE__) : status;
+}
+
+int det_cuda_begin_release(const det_device *device) {
     int previous = device->index;
-    (void)cudaGetDevice(&previous);
+    det_cuda_ignore(cudaGetDevice(&previous));
     if (previous != device->index)
-        (void)cudaSetDevice(device->index); /* a failure shows in the next call */
+        det_cuda_ignore(cudaSetDevice(device->index));
     return previous;
 }
 
-void det_cuda_leave(int previous) {
-    int current = previous;
-    (void)cudaGetDevice(&current);
-    if (previous != current)
-        (void)cudaSetDevice(previous);
+void det_cuda_end_release(const det_device *device, int previous) {
+    if (previous != device->index)
+        det_cuda_ignore(cudaSetDevice(previous));
 }
 
 /* "GPU-8a3f0c2e-..." of the 16 bytes. */
@@ -125,7 +148,7 @@ static det_status find_device(det_context_options *options, struct cudaDevicePro
     return choose_precision(options, properties);
 }
 
-static det_status open_libraries(det_device *device) {
+static det_status make_handles(det_device *device) {
     CUDA_TRY(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
     CUDNN_TRY(cudnnCreate(&device->cudnn));
     CUDNN_TRY(cudnnSetStream(device->cudnn, device->stream));
@@ -133,10 +156,16 @@ static det_status open_libraries(det_device *device) {
     return DET_OK;
 }
 
+static det_status open_libraries(det_device *device) {
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, make_handles(device));
+}
+
 static void close_cuda(det_device *device) {
     if (!device)
         return;
-    int previous = det_cuda_enter(device);
+    int previous = det_cuda_begin_release(device);
     det_runner_close(device);
     det_cuda_store_close(device);
     if (device->lt)
@@ -145,8 +174,8 @@ static void close_cuda(det_device *device) {
     if (device->cudnn)
         cudnnDestroy(device->cudnn);
     if (device->stream)
-        cudaStreamDestroy(device->stream);
-    det_cuda_leave(previous);
+        det_cuda_ignore(cudaStreamDestroy(device->stream));
+    det_cuda_end_release(device, previous);
     det_free(device);
 }
 
@@ -166,9 +195,7 @@ static det_status open_cuda(det_context_options *options, det_device **out) {
     device->no_graph = options->flags & (DET_CONTEXT_NO_GRAPH | DET_CONTEXT_PROFILE_LAYERS);
     device->max_image_bytes = options->max_image_bytes;
     snprintf(device->name, sizeof device->name, "%.100s", properties.name);
-    int previous = det_cuda_enter(device);
     det_status status = open_libraries(device);
-    det_cuda_leave(previous);
     if (status != DET_OK) {
         close_cuda(device);
         return status;
@@ -190,73 +217,91 @@ static det_layout cuda_layout(const det_device *device) {
 /* ------------------------------------------------------------------------------------------------------- memory */
 
 det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory) {
-    int previous = det_cuda_enter(device);
+    int previous;
+    *memory = NULL;
+    DET_TRY(det_cuda_enter(device, &previous));
     cudaError_t error = cudaMalloc(memory, n_bytes ? n_bytes : 1);
-    det_cuda_leave(previous);
+    det_status status = DET_OK;
     if (error != cudaSuccess) {
         *memory = NULL;
-        det_status status = det_cuda_fail(error, "cudaMalloc", __FILE__, __LINE__);
+        status = det_cuda_fail(error, "cudaMalloc", __FILE__, __LINE__);
         det_fail_prefix("%zu bytes on %s", n_bytes, device->name);
-        return status;
     }
-    return DET_OK;
+    status = det_cuda_leave(device, previous, status);
+    if (status != DET_OK) {
+        det_cuda_release(device, *memory);
+        *memory = NULL;
+    }
+    return status;
 }
 
 void det_cuda_release(det_device *device, void *memory) {
     if (!memory)
         return;
-    int previous = det_cuda_enter(device);
-    (void)cudaFree(memory);
-    det_cuda_leave(previous);
-}
-
-static det_status allocate_pinned(det_device *device, size_t n_bytes, void **memory) {
-    int previous = det_cuda_enter(device);
-    cudaError_t error = cudaHostAlloc(memory, n_bytes, cudaHostAllocPortable);
-    det_cuda_leave(previous);
-    if (error == cudaSuccess)
-        return DET_OK;
-    *memory = NULL;
-    det_status status = det_cuda_fail(error, "cudaHostAlloc", __FILE__, __LINE__);
-    det_fail_prefix("%zu bytes of pinned memory", n_bytes);
-    return status;
+    int previous = det_cuda_begin_release(device);
+    det_cuda_ignore(cudaFree(memory));
+    det_cuda_end_release(device, previous);
 }
 
 static void release_pinned(det_device *device, void *memory) {
-    int previous = det_cuda_enter(device);
-    (void)cudaFreeHost(memory);
-    det_cuda_leave(previous);
+    if (!memory)
+        return;
+    int previous = det_cuda_begin_release(device);
+    det_cuda_ignore(cudaFreeHost(memory));
+    det_cuda_end_release(device, previous);
+}
+
+static det_status allocate_pinned(det_device *device, size_t n_bytes, void **memory) {
+    int previous;
+    *memory = NULL;
+    DET_TRY(det_cuda_enter(device, &previous));
+    cudaError_t error = cudaHostAlloc(memory, n_bytes, cudaHostAllocPortable);
+    det_status status = DET_OK;
+    if (error != cudaSuccess) {
+        *memory = NULL;
+        status = det_cuda_fail(error, "cudaHostAlloc", __FILE__, __LINE__);
+        det_fail_prefix("%zu bytes of pinned memory", n_bytes);
+    }
+    status = det_cuda_leave(device, previous, status);
+    if (status != DET_OK) {
+        release_pinned(device, *memory);
+        *memory = NULL;
+    }
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ for the tests */
 
-static det_status copy(det_device *device, void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind) {
+static det_status copy_here(det_device *device, void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind) {
     CUDA_TRY(cudaMemcpyAsync(to, from, n_bytes, kind, device->stream));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;
 }
 
+static det_status copy(det_device *device, void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind) {
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, copy_here(device, to, from, n_bytes, kind));
+}
+
 static det_status read_cuda(det_device *device, const void *data, size_t n_bytes, void *bytes) {
-    int previous = det_cuda_enter(device);
-    det_status status = copy(device, bytes, data, n_bytes, cudaMemcpyDeviceToHost);
-    det_cuda_leave(previous);
-    return status;
+    return copy(device, bytes, data, n_bytes, cudaMemcpyDeviceToHost);
 }
 
 static det_status write_cuda(det_device *device, void *data, size_t n_bytes, const void *bytes) {
-    int previous = det_cuda_enter(device);
-    det_status status = copy(device, data, bytes, n_bytes, cudaMemcpyHostToDevice);
-    det_cuda_leave(previous);
-    return status;
+    return copy(device, data, bytes, n_bytes, cudaMemcpyHostToDevice);
+}
+
+static det_status convert_here(det_device *device, det_type from, det_view x, det_type to, det_view y) {
+    CUDA_TRY(det_launch_convert(from, x, to, y, device->stream));
+    CUDA_TRY(cudaStreamSynchronize(device->stream));
+    return DET_OK;
 }
 
 static det_status convert(det_device *device, det_type from, det_view x, det_type to, det_view y) {
-    int previous = det_cuda_enter(device);
-    cudaError_t error = det_launch_convert(from, x, to, y, device->stream);
-    if (error == cudaSuccess)
-        error = cudaStreamSynchronize(device->stream);
-    det_cuda_leave(previous);
-    return error == cudaSuccess ? DET_OK : det_cuda_fail(error, "det_launch_convert", __FILE__, __LINE__);
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, convert_here(device, from, x, to, y));
 }
 
 /* A dense float copy on the device, converted from or to the tensor. */

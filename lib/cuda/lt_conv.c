@@ -50,33 +50,46 @@ static det_status describe(det_lt_conv *conv, const det_conv_problem *p) {
     return DET_OK;
 }
 
-/* *found: whether there is an algorithm. */
-static det_status choose(cublasLtHandle_t handle, det_lt_conv *conv, bool *found) {
-    const size_t most = WORKSPACE_BYTES;
-    const uint32_t alignment = 16;
-    cublasLtMatmulPreference_t preference;
-    cublasLtMatmulHeuristicResult_t result;
-    int n = 0;
-    CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&preference));
+static det_status prefer(cublasLtMatmulPreference_t preference) {
     static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
-    cublasStatus_t status =
-        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
-    for (size_t i = 0; i < DET_COUNT(alignments) && status == CUBLAS_STATUS_SUCCESS; i++)
-        status = cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment, sizeof alignment);
-    if (status == CUBLAS_STATUS_SUCCESS)
-        status = cublasLtMatmulAlgoGetHeuristic(handle, conv->product, conv->weight, conv->x, conv->y, conv->y, preference,
-                                                1, &result, &n);
-    cublasLtMatmulPreferenceDestroy(preference);
-    *found = status == CUBLAS_STATUS_SUCCESS && n > 0;
+    const size_t most = WORKSPACE_BYTES;
+    const uint32_t alignment = 16;
+    CUBLAS_TRY(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most));
+    for (size_t i = 0; i < DET_COUNT(alignments); i++)
+        CUBLAS_TRY(cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment, sizeof alignment));
+    return DET_OK;
+}
+
+/* *found: whether there is an algorithm. */
+static det_status ask(cublasLtHandle_t handle, det_lt_conv *conv, cublasLtMatmulPreference_t preference, bool *found) {
+    cublasLtMatmulHeuristicResult_t result;
+    int n = 0;
+    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, conv->product, conv->weight, conv->x, conv->y, conv->y,
+                                                           preference, 1, &result, &n);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) {
+        det_log(DET_LOG_DEBUG, "cublasLtMatmulAlgoGetHeuristic -> %s: cuDNN will be asked", cublasLtGetStatusName(status));
+        return DET_OK;
+    }
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return det_cublas_fail(status, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
+    *found = n > 0;
     if (*found) {
         conv->algorithm = result.algo;
         conv->workspace_bytes = result.workspaceSize;
     }
-    if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED)
-        return det_cublas_fail(status, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
     return DET_OK;
+}
+
+static det_status choose(cublasLtHandle_t handle, det_lt_conv *conv, bool *found) {
+    cublasLtMatmulPreference_t preference;
+    CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&preference));
+    det_status status = prefer(preference);
+    if (status == DET_OK)
+        status = ask(handle, conv, preference, found);
+    cublasLtMatmulPreferenceDestroy(preference);
+    return status;
 }
 
 /* *fits: whether the algorithm of another batch does for this one, too. */
@@ -85,12 +98,14 @@ static det_status copy_choice(cublasLtHandle_t handle, det_lt_conv *conv, const 
     conv->algorithm = like->algorithm;
     cublasStatus_t status = cublasLtMatmulAlgoCheck(handle, conv->product, conv->weight, conv->x, conv->y, conv->y,
                                                     &conv->algorithm, &result);
-    *fits = status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE_BYTES;
-    if (*fits)
-        conv->workspace_bytes = result.workspaceSize;
-    if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED &&
-        status != CUBLAS_STATUS_INVALID_VALUE)
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+        det_log(DET_LOG_DEBUG, "cublasLtMatmulAlgoCheck -> %s", cublasLtGetStatusName(status));
+        return DET_OK;
+    }
+    if (status != CUBLAS_STATUS_SUCCESS)
         return det_cublas_fail(status, "cublasLtMatmulAlgoCheck", __FILE__, __LINE__);
+    *fits = result.workspaceSize <= WORKSPACE_BYTES;
+    conv->workspace_bytes = result.workspaceSize;
     return DET_OK;
 }
 

@@ -54,7 +54,6 @@ struct det_runner {
     bool has_run, captured; /* captured: by a caller, with the slot for that */
     int n_sizes;
     batch_size sizes[DET_MAX_SIZES]; /* ascending, max_batch is the last */
-    cudaError_t broken;              /* the error after which the device cannot go on */
 };
 
 const det_block *det_cuda_block(const det_device *device) {
@@ -104,13 +103,19 @@ static det_status take_memory(det_device *device, det_runner *r) {
 
 static void destroy_event(cudaEvent_t event) {
     if (event)
-        cudaEventDestroy(event);
+        det_cuda_ignore(cudaEventDestroy(event));
+}
+
+void det_runner_wait(const det_device *device) {
+    const det_runner *r = device->runner;
+    if (r && r->has_run)
+        det_cuda_ignore(cudaEventSynchronize(r->events[AT_END]));
 }
 
 static void destroy_graphs(det_runner *r) {
     for (int i = 0; i < r->n_sizes; i++) {
         if (r->sizes[i].graph)
-            cudaGraphExecDestroy(r->sizes[i].graph);
+            det_cuda_ignore(cudaGraphExecDestroy(r->sizes[i].graph));
         r->sizes[i].graph = NULL;
     }
 }
@@ -119,8 +124,7 @@ void det_runner_close(det_device *device) {
     det_runner *r = device->runner;
     if (!r)
         return;
-    if (r->has_run) /* what the context still has on its way */
-        (void)cudaEventSynchronize(r->events[AT_END]);
+    det_runner_wait(device);
     destroy_graphs(r);
     for (int i = 0; i < N_EVENTS; i++)
         destroy_event(r->events[i]);
@@ -129,10 +133,10 @@ void det_runner_close(det_device *device) {
     for (int i = 0; i <= N_SLOTS; i++) {
         destroy_event(r->slots[i].done);
         if (r->slots[i].block)
-            cudaFreeHost(r->slots[i].block);
+            det_cuda_ignore(cudaFreeHost(r->slots[i].block));
     }
     if (r->results)
-        cudaFreeHost(r->results);
+        det_cuda_ignore(cudaFreeHost(r->results));
     det_cuda_release(device, r->block);
     det_cuda_release(device, r->images);
     det_free(r->step_events);
@@ -209,13 +213,21 @@ static det_status warm_up(det_device *device, det_plan *plan) {
     return DET_OK;
 }
 
+static det_status instantiate(batch_size *size, cudaGraph_t graph) {
+    CUDA_TRY(cudaGraphInstantiate(&size->graph, graph, 0));
+    return DET_OK;
+}
+
 static det_status end_capture(det_device *device, batch_size *size, det_status status) {
     cudaGraph_t graph = NULL;
     cudaError_t error = cudaStreamEndCapture(device->stream, &graph);
-    if (status == DET_OK && error == cudaSuccess)
-        error = cudaGraphInstantiate(&size->graph, graph, 0);
+    det_cuda_ignore(error);
+    if (status == DET_OK && error != cudaSuccess)
+        status = det_cuda_fail(error, "cudaStreamEndCapture", __FILE__, __LINE__);
+    if (status == DET_OK)
+        status = instantiate(size, graph);
     if (graph)
-        cudaGraphDestroy(graph);
+        det_cuda_ignore(cudaGraphDestroy(graph));
     DET_TRY(status);
     CUDA_TRY(error);
     CUDA_TRY(cudaGraphUpload(size->graph, device->stream));
@@ -231,17 +243,17 @@ static det_status capture(det_device *device, det_plan *plan, batch_size *size) 
     return end_capture(device, size, status);
 }
 
-/* A refused capture is no failure: the kernels are launched one by one then. */
-static void capture_all(det_device *device, det_plan *plan) {
+/* A refused capture is no failure: the kernels are launched one by one then. A broken device is. */
+static det_status capture_all(det_device *device, det_plan *plan) {
     det_runner *r = device->runner;
     det_status status = DET_OK;
     for (int i = 0; i < r->n_sizes && status == DET_OK; i++)
         status = capture(device, plan, &r->sizes[i]);
-    if (status == DET_OK)
-        return;
+    if (status == DET_OK || det_cuda_lasting_error(device) != cudaSuccess)
+        return status;
     det_log(DET_LOG_WARNING, "no CUDA graph, kernels are launched one by one: %s", det_last_error());
-    (void)cudaGetLastError();
     destroy_graphs(r);
+    return DET_OK;
 }
 
 static void list_sizes(const det_device *device, det_runner *r) {
@@ -273,7 +285,7 @@ static det_status open_runner(det_device *device, det_plan *plan, const det_plan
     DET_TRY(bind_convolutions(device, plan));
     DET_TRY(warm_up(device, plan));
     if (!device->no_graph)
-        capture_all(device, plan);
+        DET_TRY(capture_all(device, plan));
     plan->workspace_bytes += (int64_t)(r->block_bytes + (size_t)r->max_batch * r->image_bytes);
     return DET_OK;
 }
@@ -282,10 +294,9 @@ det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_fa
     device->runner = det_alloc_array(1, sizeof *device->runner);
     if (!device->runner)
         return DET_ERROR_OUT_OF_MEMORY;
-    int previous = det_cuda_enter(device);
-    det_status status = open_runner(device, plan, facts);
-    det_cuda_leave(previous);
-    return status; /* closed with the device */
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, open_runner(device, plan, facts)); /* closed with the device */
 }
 
 /* -------------------------------------------------------------------------------------------------------- pictures */
@@ -322,9 +333,9 @@ static det_status make_room(det_device *device, const det_frame *frame) {
         return DET_OK;
     det_log(DET_LOG_INFO, "room for pictures of %zu bytes, %zu until now (max_image_bytes)", most, r->image_bytes);
     char *images;
-    DET_TRY(det_cuda_allocate(device, (size_t)r->max_batch * most, (void **)&images));
     if (r->has_run)
         CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
+    DET_TRY(det_cuda_allocate(device, (size_t)r->max_batch * most, (void **)&images));
     det_cuda_release(device, r->images);
     r->images = images;
     r->image_bytes = most;
@@ -429,9 +440,7 @@ static det_status take_slot(det_runner *r, bool capturing, slot **out) {
     if (capturing && r->captured)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "a run of this context was captured before; one graph has room in a context");
     slot *s = &r->slots[capturing ? CAPTURED_SLOT : r->next_slot];
-    if (capturing)
-        r->captured = true;
-    else
+    if (!capturing)
         r->next_slot = (r->next_slot + 1) % N_SLOTS;
     if (s->used && !capturing)
         CUDA_TRY(cudaEventSynchronize(s->done));
@@ -454,12 +463,16 @@ static det_status upload(det_runner *r, const det_frame *frame, slot *s, cudaStr
     return status;
 }
 
+static det_status replay(const batch_size *size, cudaStream_t stream) {
+    CUDA_TRY(cudaGraphLaunch(size->graph, stream));
+    return DET_OK;
+}
+
 static det_status launch_graph(const det_runner *r, const batch_size *size, cudaStream_t stream) {
     det_range_begin(r->profiled, "graph");
-    cudaError_t error = cudaGraphLaunch(size->graph, stream);
+    det_status status = replay(size, stream);
     det_range_end(r->profiled);
-    CUDA_TRY(error);
-    return DET_OK;
+    return status;
 }
 
 static det_status enqueue(det_device *device, det_plan *plan, const det_frame *frame, slot *s, cudaStream_t stream,
@@ -479,6 +492,7 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
         DET_TRY(launch_steps(device, plan, size->n, 0, plan->n_steps, stream, capturing));
     if (frame->output->memory == DET_MEMORY_HOST && !wait)
         CUDA_TRY(cudaLaunchHostFunc(stream, deliver, &s->delivery));
+    r->captured = r->captured || capturing;
     if (capturing)
         return DET_OK;
     r->has_run = true;
@@ -486,6 +500,25 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
     s->used = true;
     CUDA_TRY(cudaEventRecord(s->done, stream));
     return mark(r, AT_END, stream, false);
+}
+
+static det_status await_results(const det_runner *r, const slot *s) {
+    CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
+    if (s->delivery.output.memory == DET_MEMORY_HOST)
+        deliver((void *)(uintptr_t)&s->delivery);
+    return DET_OK;
+}
+
+/* After a run that failed: nothing is on its way, so that its pictures and results are the caller's again, and its slot is
+ * free. What was captured is the caller's to throw away. */
+static void settle(const det_device *device, cudaStream_t stream) {
+    enum cudaStreamCaptureStatus capture_status = cudaStreamCaptureStatusNone;
+    det_cuda_ignore(cudaStreamIsCapturing(stream, &capture_status));
+    if (capture_status != cudaStreamCaptureStatusNone)
+        return;
+    det_runner_wait(device);
+    det_cuda_ignore(cudaStreamSynchronize(stream));
+    device->runner->has_run = false; /* the events are of different runs */
 }
 
 static det_status run(det_device *device, det_plan *plan, const det_frame *frame, cudaStream_t stream, bool wait) {
@@ -500,29 +533,33 @@ static det_status run(det_device *device, det_plan *plan, const det_frame *frame
         DET_TRY(make_room(device, frame));
     DET_TRY(take_slot(r, capturing, &s));
     DET_TRY(enqueue(device, plan, frame, s, stream, capturing, wait));
-    if (!wait)
-        return DET_OK;
-    CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
-    if (frame->output->memory == DET_MEMORY_HOST)
-        deliver(&s->delivery);
+    return wait ? await_results(r, s) : DET_OK;
+}
+
+static det_status check_device(const det_device *device) {
+    if (device->broken != cudaSuccess)
+        DET_FAIL(DET_ERROR_DEVICE, "%s failed before: %s; its contexts can only be destroyed", device->name,
+                 cudaGetErrorString(device->broken));
     return DET_OK;
 }
 
 det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait) {
     det_runner *r = device->runner;
-    if (r->broken != cudaSuccess)
-        DET_FAIL(DET_ERROR_DEVICE, "%s failed before: %s; its contexts can only be destroyed", device->name,
-                 cudaGetErrorString(r->broken));
-    int previous = det_cuda_enter(device);
+    cudaStream_t on = stream ? (cudaStream_t)stream : device->stream;
+    bool captured = r->captured;
+    int previous;
+    DET_TRY(check_device(device));
+    DET_TRY(det_cuda_enter(device, &previous));
     det_range_begin(r->profiled, "libdetect run");
-    det_status status = run(device, plan, frame, stream ? (cudaStream_t)stream : device->stream, wait);
+    det_status status = run(device, plan, frame, on, wait);
     det_range_end(r->profiled);
-    if (status == DET_ERROR_DEVICE) { /* an error that lasts answers every call from now on */
-        cudaError_t now = cudaStreamQuery(device->stream);
-        r->broken = now == cudaErrorNotReady ? cudaSuccess : now;
-        (void)cudaGetLastError();
-    }
-    det_cuda_leave(previous);
+    status = det_cuda_leave(device, previous, status);
+    if (status == DET_OK)
+        return DET_OK;
+    r->captured = captured;
+    settle(device, on);
+    if (status == DET_ERROR_DEVICE)
+        device->broken = det_cuda_lasting_error(device);
     return status;
 }
 
@@ -543,10 +580,9 @@ static det_status run_alone(det_device *device, det_plan *plan, const det_frame 
 }
 
 det_status det_runner_run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end) {
-    int previous = det_cuda_enter(device);
-    det_status status = run_alone(device, plan, frame, begin, end);
-    det_cuda_leave(previous);
-    return status;
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, run_alone(device, plan, frame, begin, end));
 }
 
 /* ----------------------------------------------------------------------------------------------------------- times */
@@ -557,7 +593,7 @@ static det_status between(const det_runner *r, int from, int to, float *ms) {
 }
 
 static det_status read_times(det_runner *r, det_plan *plan, det_stage_times *times) {
-    if (!r->has_run)
+    if (!r->has_run) /* or the last one failed */
         return DET_OK;
     CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
     DET_TRY(between(r, AT_BEGIN, AT_UPLOADED, &times->upload));
@@ -573,8 +609,8 @@ static det_status read_times(det_runner *r, det_plan *plan, det_stage_times *tim
 }
 
 det_status det_runner_times(det_device *device, det_plan *plan, det_stage_times *times) {
-    int previous = det_cuda_enter(device);
-    det_status status = read_times(device->runner, plan, times);
-    det_cuda_leave(previous);
-    return status;
+    int previous;
+    DET_TRY(check_device(device));
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, read_times(device->runner, plan, times));
 }

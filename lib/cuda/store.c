@@ -115,10 +115,16 @@ void det_cuda_store_close(det_device *device) {
     device->store = NULL;
 }
 
-static det_status upload(det_device *device, const void *values, size_t n_bytes, void *data) {
+static det_status copy(det_device *device, const void *values, size_t n_bytes, void *data) {
     CUDA_TRY(cudaMemcpyAsync(data, values, n_bytes, cudaMemcpyHostToDevice, device->stream));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;
+}
+
+static det_status upload(det_device *device, const void *values, size_t n_bytes, void *data) {
+    int previous;
+    DET_TRY(det_cuda_enter(device, &previous));
+    return det_cuda_leave(device, previous, copy(device, values, n_bytes, data));
 }
 
 static det_status fill(det_device *device, item *new, det_type type, size_t n, det_pack_fn pack, const void *what) {
@@ -129,10 +135,10 @@ static det_status fill(det_device *device, item *new, det_type type, size_t n, d
     pack(what, values);
     convert(values, n, type);
     det_status status = det_cuda_allocate(device, n_bytes, &new->data);
-    int previous = det_cuda_enter(device);
     if (status == DET_OK)
         status = upload(device, values, n_bytes, new->data);
-    det_cuda_leave(previous);
+    if (status != DET_OK)
+        det_cuda_release(device, new->data); /* waits for a copy that is on its way */
     det_free(values);
     return status;
 }
@@ -151,7 +157,6 @@ static det_status find_or_make(det_device *device, const char *name, det_type ty
     snprintf(new->name, sizeof new->name, "%s", name);
     det_status status = fill(device, new, type, n, pack, what);
     if (status != DET_OK) {
-        det_cuda_release(device, new->data);
         det_free(new);
         return status;
     }

@@ -4,10 +4,8 @@
  * Each try is a process of its own, so that a crash is seen for what it is. DET_FAULTS=all tries every call; otherwise some
  * calls of the most frequent kinds are left out. */
 #include "api.h"
+#include "child.h"
 #include "faults.h"
-
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { N_THREADS = 3, SOME = 50 };
 
@@ -55,12 +53,14 @@ static bool is_expected(const results *r) {
     return same_objects(r, 0, &expected, 0) && same_objects(r, 1, &expected, 1);
 }
 
-static bool is_line(const char *message) {
-    return message[0] && !strpbrk(message, "\n\r");
-}
+typedef struct fault {
+    fault_kind kind;
+    long at;
+    det_status wanted;
+    bool warm; /* after a life without faults: what the libraries keep for good is there already, and memory can be counted */
+} fault;
 
-/* In a child: what is wrong with how call `at` failed, or NULL. `warm`: after a life without faults, so that what the
- * libraries keep for good is there already, and memory can be counted. */
+/* What is wrong with how call `at` failed, or NULL. */
 static const char *judge(fault_kind kind, long at, det_status wanted, bool warm) {
     if (warm && (live(&got) != DET_OK || live(&got) != DET_OK))
         return "no life before the fault";
@@ -84,19 +84,13 @@ static const char *judge(fault_kind kind, long at, det_status wanted, bool warm)
     return NULL;
 }
 
-/* 0, an exit status, or 128 and a signal. */
-static int in_child(fault_kind kind, long at, det_status wanted, bool warm) {
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        const char *fault = judge(kind, at, wanted, warm);
-        if (fault)
-            fprintf(stderr, "%s %ld%s: %s; the message is: %s\n", fault_names[kind], at, warm ? ", warm" : "", fault, det_last_error());
-        _exit(fault != NULL);
-    }
-    int status;
-    REQUIRE(child > 0 && waitpid(child, &status, 0) == child, "no child");
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+static int try_fault(const void *what) {
+    const fault *f = what;
+    const char *wrong = judge(f->kind, f->at, f->wanted, f->warm);
+    if (wrong)
+        fprintf(stderr, "%s %ld%s: %s; the message is: %s\n", fault_names[f->kind], f->at, f->warm ? ", warm" : "", wrong,
+                det_last_error());
+    return wrong != NULL;
 }
 
 static long count_calls(fault_kind kind) {
@@ -135,7 +129,8 @@ static void test_kind(int row, bool all) {
     CHECK_MSG(n >= rows[row].least, "%s: %ld calls", fault_names[kind], n);
     int n_tried = 0, n_failed = 0;
     for (long at = 1; at <= n && n_failed < 10; at += at < 8 ? 1 : step, n_tried++) {
-        int cold = in_child(kind, at, rows[row].wanted, false), warm = in_child(kind, at, rows[row].wanted, true);
+        fault first = {kind, at, rows[row].wanted, false}, later = {kind, at, rows[row].wanted, true};
+        int cold = in_child(try_fault, &first), warm = in_child(try_fault, &later);
         n_failed += cold || warm;
         CHECK_MSG(!cold && !warm, "%s %ld of %ld: exit status %d, warm %d", fault_names[kind], at, n, cold, warm);
     }

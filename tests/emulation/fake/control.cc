@@ -18,9 +18,14 @@ struct Plan {
     int code;
 };
 
+struct Calls {
+    int64_t n;
+    bool can_fail;
+};
+
 struct Control {
     std::recursive_mutex lock;
-    std::map<std::string, int64_t> calls;
+    std::map<std::string, Calls> calls;
     int64_t n_calls = 0;
     Plan call_plan{}, work_plan{};
     bool call_failed = false;
@@ -98,6 +103,22 @@ int broken_code(Library library) {
     return CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
+/* Errors that the device does not recover from: every later call answers them, too. */
+bool lasts(cudaError_t code) {
+    switch (code) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorLaunchFailure:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorAssert:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool due(Plan &plan, const char *function) {
     return plan.k > 0 && (plan.function.empty() || plan.function == function) && --plan.k == 0;
 }
@@ -113,7 +134,9 @@ Call::Call(const char *name, Library library, unsigned traits) : planned(0), fun
     watch_exit();
     if (inside_host_function)
         violation("%s is called by a host function of a stream", name);
-    c.calls[name]++;
+    Calls &calls = c.calls[name];
+    calls.n++;
+    calls.can_fail = !(traits & NO_DEVICE);
     c.n_calls++;
     if (traits & DEVICE_WAIT)
         counts.device_waits++;
@@ -122,6 +145,8 @@ Call::Call(const char *name, Library library, unsigned traits) : planned(0), fun
     if (due(c.call_plan, name)) {
         c.call_failed = true;
         planned = c.call_plan.code ? c.call_plan.code : default_code(library);
+        if (library == Library::runtime && lasts((cudaError_t)planned))
+            broken = (cudaError_t)planned;
     } else if (broken != cudaSuccess) {
         planned = broken_code(library);
     } else if ((traits & UNSAFE) && capture_forbids()) {
@@ -174,7 +199,16 @@ using namespace fake;
 int64_t fake_cuda_calls(const char *function) {
     Control &c = control();
     std::lock_guard<std::recursive_mutex> held(c.lock);
-    return function ? c.calls[function] : c.n_calls;
+    return function ? c.calls[function].n : c.n_calls;
+}
+
+const char *fake_cuda_function(int index) {
+    Control &c = control();
+    std::lock_guard<std::recursive_mutex> held(c.lock);
+    for (auto &entry : c.calls)
+        if (entry.second.can_fail && index-- == 0)
+            return entry.first.c_str();
+    return nullptr;
 }
 
 void fake_cuda_fail(const char *function, int64_t k, int code) {

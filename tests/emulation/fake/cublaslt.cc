@@ -75,15 +75,15 @@ template <class T, class H> cublasStatus_t make(T *made, H *handle, int64_t &cou
     return CUBLAS_STATUS_SUCCESS;
 }
 
-template <class T> cublasStatus_t destroy(const void *handle, int64_t &count, const char *function) {
+template <class T> cublasStatus_t destroy(const Call &call, const void *handle, int64_t &count) {
     T *made = (T *)(uintptr_t)handle;
     if (!live<T>().erase(made)) {
-        violation("%s: %p is nothing of this kind", function, handle);
+        violation("%s: %p is nothing of this kind", call.function, handle);
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     delete made;
     count--;
-    return CUBLAS_STATUS_SUCCESS;
+    return (cublasStatus_t)call.planned;
 }
 
 template <class T> T *check(const void *handle) {
@@ -229,7 +229,7 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
 
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     CUBLAS_CALL(UNSAFE | RELEASES);
-    return destroy<Lt>(handle, counts.cublas_handles, __func__);
+    return destroy<Lt>(call, handle, counts.cublas_handles);
 }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *product, cublasComputeType_t compute,
@@ -245,7 +245,7 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *product, cublasCom
 
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t product) {
     CUBLAS_CALL(RELEASES);
-    return destroy<Product>(product, counts.cublas_descriptors, __func__);
+    return destroy<Product>(call, product, counts.cublas_descriptors);
 }
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t product, cublasLtMatmulDescAttributes_t name,
@@ -278,7 +278,7 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDa
 
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
     CUBLAS_CALL(RELEASES);
-    return destroy<Layout>(layout, counts.cublas_descriptors, __func__);
+    return destroy<Layout>(call, layout, counts.cublas_descriptors);
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
@@ -288,7 +288,7 @@ cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *prefer
 
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
     CUBLAS_CALL(RELEASES);
-    return destroy<Preference>(preference, counts.cublas_descriptors, __func__);
+    return destroy<Preference>(call, preference, counts.cublas_descriptors);
 }
 
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,

@@ -97,8 +97,7 @@ void event_state(fake_cuda_state *state) {
 
 using namespace fake;
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
-    RUNTIME_CALL(ANY);
+static cudaError_t create_event(Call &call, cudaEvent_t *event, unsigned flags) {
     if (!event || flags & ~(cudaEventBlockingSync | cudaEventDisableTiming))
         return call.done(cudaErrorInvalidValue);
     *event = new CUevent_st{current_device(), flags, std::make_shared<Moments>(), nullptr, {}};
@@ -106,8 +105,14 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
     return call.done(cudaSuccess);
 }
 
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
+    RUNTIME_CALL(ANY);
+    return create_event(call, event, flags);
+}
+
 cudaError_t cudaEventCreate(cudaEvent_t *event) {
-    return cudaEventCreateWithFlags(event, cudaEventDefault);
+    RUNTIME_CALL(ANY);
+    return create_event(call, event, cudaEventDefault);
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {

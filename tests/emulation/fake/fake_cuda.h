@@ -26,8 +26,13 @@ extern "C" {
 
 /* Calls of one function, or of all (NULL), since the last fake_cuda_reset. */
 FAKE_CUDA_API int64_t fake_cuda_calls(const char *function);
-/* The k-th call (from 1) from now on of `function`, or of any that can fail (NULL), returns `code` without effect.
- * Code 0: what that library calls an unknown or internal error. k = 0: no such failure any more. */
+/* The functions that were called since then and can fail, in alphabetical order; NULL at the end. The names live until the
+ * next reset. */
+FAKE_CUDA_API const char *fake_cuda_function(int index);
+/* The k-th call (from 1) from now on of `function`, or of any that can fail (NULL), returns `code` without effect (what
+ * gives something back gives it back all the same). Code 0: what that library calls an unknown or internal error. k = 0: no
+ * such failure any more. A runtime's error that the device does not recover from, such as cudaErrorIllegalAddress, is what
+ * every later call answers, too. */
 FAKE_CUDA_API void fake_cuda_fail(const char *function, int64_t k, int code);
 /* Has that failure happened? */
 FAKE_CUDA_API int fake_cuda_failed(void);

@@ -262,11 +262,13 @@ void test_failures() {
     cudaStream_t s = stream();
     void *p = nullptr;
     fake_cuda_reset();
-    fake_cuda_fail("cudaMalloc", 2, cudaErrorECCUncorrectable);
+    fake_cuda_fail("cudaMalloc", 2, cudaErrorNotSupported);
     OK(cudaMalloc(&p, 8));
     OK(cudaFree(p));
-    CHECK(!fake_cuda_failed() && cudaMalloc(&p, 8) == cudaErrorECCUncorrectable && fake_cuda_failed());
+    CHECK(!fake_cuda_failed() && cudaMalloc(&p, 8) == cudaErrorNotSupported && fake_cuda_failed());
     CHECK(fake_cuda_calls("cudaMalloc") == 2 && fake_cuda_now().device_waits == 1);
+    CHECK(!strcmp(fake_cuda_function(0), "cudaFree") && !strcmp(fake_cuda_function(1), "cudaMalloc"));
+    CHECK(fake_cuda_function(2) == nullptr); /* the others cannot fail */
     fake_cuda_fail(nullptr, 1, 0);
     int n;
     CHECK(cudaGetDeviceCount(&n) == cudaErrorUnknown && cudaGetDeviceCount(&n) == cudaSuccess && n == 1);
@@ -281,6 +283,10 @@ void test_failures() {
     CHECK(nothing_held());
     fake_cuda_reset();
     CHECK(cudaGetLastError() == cudaSuccess);
+    fake_cuda_fail("cudaGetDevice", 1, cudaErrorECCUncorrectable);
+    CHECK(cudaGetDevice(&n) == cudaErrorECCUncorrectable && cudaGetDevice(&n) == cudaErrorECCUncorrectable);
+    fake_cuda_reset();
+    CHECK(cudaGetDevice(&n) == cudaSuccess);
 }
 
 } // namespace

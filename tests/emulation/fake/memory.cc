@@ -52,18 +52,35 @@ int64_t device_bytes(int device) {
 
 int accessible = NO_DEVICES;
 
-void protect(const Allocation &a) {
-    bool open = accessible == ALL_DEVICES || accessible == a.device;
-    if (a.kind == Kind::device && mprotect(a.pages, a.page_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
+bool is_open(const Allocation &a, int to) {
+    return to == ALL_DEVICES || to == a.device;
+}
+
+void protect(char *pages, size_t n_bytes, bool open) {
+    if (n_bytes && mprotect(pages, n_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
         abort();
 }
 
+/* One call for allocations that lie side by side, as they mostly do: there are hundreds, at every wait. */
 void make_accessible(int device) {
-    if (device == accessible)
-        return;
+    char *pages = nullptr;
+    size_t n_bytes = 0;
+    bool opens = false;
+    for (auto &entry : table()) {
+        const Allocation &a = entry.second;
+        bool open = is_open(a, device);
+        if (a.kind != Kind::device || open == is_open(a, accessible))
+            continue;
+        if (pages + n_bytes != a.pages || open != opens) {
+            protect(pages, n_bytes, opens);
+            pages = a.pages;
+            n_bytes = 0;
+            opens = open;
+        }
+        n_bytes += a.page_bytes;
+    }
+    protect(pages, n_bytes, opens);
     accessible = device;
-    for (auto &entry : table())
-        protect(entry.second);
 }
 
 char *canary_before(const Allocation &a) {
@@ -127,7 +144,8 @@ void *take(Kind kind, int device, size_t n_bytes) {
     a.data = a.pages + CANARY_BYTES;
     draw_canaries(a);
     table()[(uintptr_t)a.data] = a;
-    protect(a);
+    if (kind == Kind::device)
+        protect(a.pages, a.page_bytes, is_open(a, accessible));
     return a.data;
 }
 

@@ -191,23 +191,29 @@ cudaError_t fake_cuda_launch(const char *name, cudaStream_t stream, std::functio
     return call.done(enqueue(name, stream, std::move(run)));
 }
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority) {
-    RUNTIME_CALL(ANY);
+static cudaError_t create_stream(Call &call, cudaStream_t *stream, unsigned flags, int priority) {
     if (!stream || flags & ~cudaStreamNonBlocking)
         return call.done(cudaErrorInvalidValue);
     if (!(flags & cudaStreamNonBlocking))
-        violation("%s: a stream that waits for the default stream", __func__);
+        violation("%s: a stream that waits for the default stream", call.function);
     *stream = new CUstream_st{current_device(), flags, priority, {}, nullptr, {}, false};
     streams().insert(*stream);
     return call.done(cudaSuccess);
 }
 
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority) {
+    RUNTIME_CALL(ANY);
+    return create_stream(call, stream, flags, priority);
+}
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
-    return cudaStreamCreateWithPriority(stream, flags, 0);
+    RUNTIME_CALL(ANY);
+    return create_stream(call, stream, flags, 0);
 }
 
 cudaError_t cudaStreamCreate(cudaStream_t *stream) {
-    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+    RUNTIME_CALL(ANY);
+    return create_stream(call, stream, cudaStreamDefault, 0);
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
