@@ -191,7 +191,7 @@ bool http_start(server *s) {
 
 int32_t http_port(const server *s) {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_LISTEN_FD);
-    struct sockaddr_storage address = {0};
+    struct sockaddr_storage address;
     socklen_t length = sizeof address;
     if (info == NULL || getsockname(info->listen_fd, (struct sockaddr *)&address, &length) != 0)
         return s->given.port;
