@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,15 @@ class Onnx(unittest.TestCase):
             self.assertEqual(set(found.tensors), set(tensors))
             for name, tensor in tensors.items():
                 np.testing.assert_allclose(found.tensors[name], tensor, rtol=1e-6, err_msg=name)
+
+    def test_numbered_names_with_all_boxes_before_the_classes(self) -> None:
+        for arch in ("yolov8n", "yolo11n"):
+            convs = layout(arch).convs
+            classes = [conv for conv in convs if re.match(r"model\.2[23]\.cv3\.", conv)]
+            data, tensors = self.exported(arch, False, [conv for conv in convs if conv not in classes] + classes)
+            found = self.convert(data)
+            for name, tensor in tensors.items():
+                np.testing.assert_array_equal(found.tensors[name], tensor, err_msg=name)
 
     def test_kept_names_in_any_order(self) -> None:
         for arch in ("yolov5n", "yolov8n"):

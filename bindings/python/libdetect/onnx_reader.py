@@ -258,7 +258,10 @@ def _tensor(data: memoryview) -> Tuple[str, np.ndarray]:
         elif number in _TYPED:
             typed.append((number, value))
         elif number == 14 and value == _EXTERNAL:
-            raise ConvertError(f"tensor '{name}' lies in another file; save the ONNX model as one file")
+            raise ConvertError(
+                f"tensor '{name}' lies in another file; save the ONNX model as one file"
+                " (torch.onnx.export: external_data=False)"
+            )
     what = f"tensor '{name}'"
     if code not in _KINDS or len(dims) > MAX_DIMS:
         # Strings, quantised and complex numbers: kept out of sight, an error only where one is a weight.

@@ -92,7 +92,7 @@ def match(family: Family, folded: Tensors, arch: Optional[str] = None) -> Networ
 def _from_graph(graph: Graph, arch: Optional[str]) -> Network:
     convs = graphs.convolutions(graph)
     if not convs:
-        raise ConvertError("the ONNX graph has no convolutions")
+        raise ConvertError("the ONNX graph has no convolutions in floating point (a quantised model?)")
     c_last = convs[-1].weight.shape[0]
     for family in FAMILIES:
         n_classes = family.n_classes_of_last(c_last)

@@ -77,6 +77,10 @@ class Family:
         """The published variants."""
         raise NotImplementedError
 
+    def orders(self, layout: Layout) -> Iterable[List[str]]:
+        """The orders in which exported graphs compute a layout's convolutions."""
+        return [layout.convs]
+
     def custom_layout(self, folded: Tensors) -> Optional[Layout]:
         """The layout of a checkpoint that is none of the published variants but keeps their structure."""
         return None

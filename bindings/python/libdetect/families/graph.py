@@ -117,15 +117,23 @@ def _tensors(convs: Dict[str, Conv]) -> Tensors:
 
 
 def by_order(graph: Graph, convs: List[Conv], family: Family, layout: Layout) -> Optional[Tensors]:
-    """The layout's tensors when the graph computes just its convolutions, in its order; else None."""
-    if [conv.weight.shape for conv in convs] != [layout.shapes[f"{name}.weight"] for name in layout.convs]:
-        return None
-    for conv, name in zip(convs, layout.convs):
+    """The layout's tensors when the graph computes just its convolutions, in an order that exporters give; else None."""
+    shapes = [conv.weight.shape for conv in convs]
+    for order in family.orders(layout):
+        if shapes == [layout.shapes[f"{name}.weight"] for name in order]:
+            return _in_order(graph, convs, order, family, layout)
+    return None
+
+
+def _in_order(
+    graph: Graph, convs: List[Conv], order: List[str], family: Family, layout: Layout
+) -> Optional[Tensors]:
+    for conv, name in zip(convs, order):
         named = family.rename(conv.name)
         if named != name and f"{named}.weight" in layout.shapes:
             return None  # right shapes, but the order is another's
-    tensors = _tensors(dict(zip(layout.convs, convs)))
-    outputs = {name: conv.node.outputs[0] for conv, name in zip(convs, layout.convs)}
+    tensors = _tensors(dict(zip(order, convs)))
+    outputs = {name: conv.node.outputs[0] for conv, name in zip(convs, order)}
     factors = _factors(graph)
     for scale, scaled in layout.scales.items():
         # A factor of one may have been optimised away.

@@ -125,6 +125,11 @@ class _Distributional(Ultralytics):
             tensors = {key: tensor for key, tensor in tensors.items() if key != name}
         return super().fold(tensors)
 
+    def orders(self, layout: Layout) -> Iterable[List[str]]:
+        """Level by level, or, by later releases of ultralytics, the boxes of every level before the classes of any."""
+        classes = f"model.{self.head}.cv3."
+        return [layout.convs, sorted(layout.convs, key=lambda name: name.startswith(classes))]
+
     def n_classes(self, folded: Tensors) -> Optional[int]:
         return channels_of(folded, f"model.{self.head}.cv3.0.2.weight")
 
