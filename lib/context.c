@@ -34,9 +34,10 @@ static det_status open_device(det_context_options *options, det_plan *plan) {
             *options = cuda;
             return DET_OK;
         }
-        if (status != DET_ERROR_NO_DEVICE)
+        if (status != DET_ERROR_NO_DEVICE && status != DET_ERROR_DEVICE)
             return status;
-        det_log(DET_LOG_INFO, "no CUDA device, the CPU will do: %s", det_last_error());
+        int level = status == DET_ERROR_NO_DEVICE ? DET_LOG_INFO : DET_LOG_WARNING;
+        det_log(level, "no CUDA device, the CPU will do: %s", det_last_error());
         options->device = DET_DEVICE_CPU;
     }
     const det_backend *backend;

@@ -3,8 +3,8 @@
 Each time one line says what is the matter and the exit status is right; it never ends by a signal.
 
 Environment: DETECT_CLI, DET_LIBRARY, DET_TEST_MODEL; DET_CUDA_MODULE, a module that refuses; DET_NEEDY_MODULE, one that
-needs a library besides: DET_NEEDED, or DET_NEEDED_OLD without what is new in it; DET_FAULTS, the preloaded library of
-tests/faults, where there is one.
+needs a library besides: DET_NEEDED, or DET_NEEDED_OLD without what is new in it; where they are there, DET_FAULTS, the
+preloaded library of tests/faults, and DET_EMULATED_MODULE, the CUDA module on the fake device of tests/emulation.
 """
 
 import ctypes
@@ -23,6 +23,7 @@ from pathlib import Path
 
 CLI, LIBRARY, MODEL = os.environ["DETECT_CLI"], os.environ["DET_LIBRARY"], os.environ["DET_TEST_MODEL"]
 CUDA_MODULE, FAULTS = os.environ["DET_CUDA_MODULE"], os.environ.get("DET_FAULTS", "")
+EMULATED_MODULE = os.environ.get("DET_EMULATED_MODULE", "")
 NEEDY_MODULE, NEEDED, NEEDED_OLD = os.environ["DET_NEEDY_MODULE"], os.environ["DET_NEEDED"], os.environ["DET_NEEDED_OLD"]
 DONE, PICTURES, USAGE, NO_MODEL = 0, 1, 2, 3
 LOADER = 127  # the system's loader could not start the program
@@ -131,6 +132,18 @@ class Surroundings(unittest.TestCase):
             for path in (module, needed):
                 if os.path.lexists(path):
                     path.unlink()
+
+    def test_cudnn_that_does_not_start(self):
+        """As it is where one of the libraries that cuDNN consists of is missing."""
+        if not EMULATED_MODULE:
+            self.skipTest("no CUDA module is built here")
+        sublibrary_loading_failed, allocation_failed = 1008, 4003
+        for code, auto in (sublibrary_loading_failed, DONE), (allocation_failed, NO_MODEL):
+            env = {"LIBDETECT_CUDA_MODULE": EMULATED_MODULE, "DET_FAKE_CUDA_FAIL": f"cudnnCreate:1:{code}"}
+            for device, expected in ("cuda", NO_MODEL), ("auto", auto), ("cpu", DONE):
+                with self.subTest(code=code, device=device):
+                    done = self.call("--device", device, self.picture, env=env)
+                    self.expect(done, expected, "cudnnCreate" if expected != DONE else "")
 
     def test_no_such_gpu(self):
         for device in ("cuda", "cuda:7"):
