@@ -517,7 +517,9 @@ static void scribble(rig *r) {
 }
 
 static const char *judge_success(const rig *r, const act *a, const fault *f) {
-    if (!a->blind && !as_expected(&r->got, a->large ? &r->expected_large : &r->expected))
+    /* one of a pool's contexts may have been left with another engine, of which the log tells */
+    bool right = a->blind || as_expected(&r->got, a->large ? &r->expected_large : &r->expected);
+    if (!right && !(a == &pools && atomic_load(&told) && is_like(&r->got, &r->expected)))
         return "success, but the results are others";
     bool device_changes = !strcmp(f->function, "cudaGetDevice") || !strcmp(f->function, "cudaSetDevice");
     if (!f->code->lasts && !atomic_load(&told) && !gives_back(f->function) && !device_changes && !a->ends)
