@@ -229,7 +229,6 @@ static det_status end_capture(det_device *device, batch_size *size, det_status s
     if (graph)
         det_cuda_ignore(cudaGraphDestroy(graph));
     DET_TRY(status);
-    CUDA_TRY(error);
     CUDA_TRY(cudaGraphUpload(size->graph, device->stream));
     CUDA_TRY(cudaStreamSynchronize(device->stream));
     return DET_OK;

@@ -20,7 +20,14 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-enum { DEVICE = 1, BATCH = 2, SIDE = 32, MAX_CALLS = 64, FEW = 2, MOST_FAILURES = 5 };
+enum { DEVICE = 1, BATCH = 2, SIDE = 32, MAX_CALLS = 64, MOST_FAILURES = 5 };
+
+/* Calls that fail with every code where there are no more, and whether some between the first and the last do. */
+#ifdef DET_SANITIZE /* which takes four times as long */
+enum { FEW = 1, BETWEEN = 0 };
+#else
+enum { FEW = 2, BETWEEN = 1 };
+#endif
 
 #define CUDA_OK(call) REQUIRE((call) == cudaSuccess, "%s", cudaGetErrorName(cudaGetLastError()))
 
@@ -517,7 +524,9 @@ static void scribble(rig *r) {
 }
 
 static const char *judge_success(const rig *r, const act *a, const fault *f) {
-    if (!a->blind && !as_expected(&r->got, a->large ? &r->expected_large : &r->expected))
+    /* one of a pool's contexts may have been left with another engine, of which the log tells */
+    bool right = a->blind || as_expected(&r->got, a->large ? &r->expected_large : &r->expected);
+    if (!right && !(a == &pools && atomic_load(&told) && is_like(&r->got, &r->expected)))
         return "success, but the results are others";
     bool device_changes = !strcmp(f->function, "cudaGetDevice") || !strcmp(f->function, "cudaSetDevice");
     if (!f->code->lasts && !atomic_load(&told) && !gives_back(f->function) && !device_changes && !a->ends)
@@ -683,7 +692,7 @@ static int try_row(const void *what) {
     count_calls(&r, w->act);
     REQUIRE(!changed(&before), "%s without any fault: %s", w->act->name, changed(&before));
     for (int i = 0; i < n_counted; i++)
-        n_wrong += try_function(&r, w->act, &counted[i], w->n_between, &before);
+        n_wrong += try_function(&r, w->act, &counted[i], BETWEEN * w->n_between, &before);
     if (r.context)
         drop_context(&r);
     const char *left = changed(&before);
