@@ -1,7 +1,7 @@
 """Checkpoints as their authors publish them, made from the layouts, for networks without a golden manifest."""
 
 import re
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 import support  # puts libdetect on the path
@@ -79,6 +79,8 @@ def onnx_export(
     weights: Dict[str, str],
     factors: Tensors,
     expanded: bool = False,
+    node_name: str = "Conv_{}",
+    siblings: Sequence[str] = (),
     **metadata: str,
 ) -> bytes:
     """An .onnx file that computes one convolution after another.
@@ -87,11 +89,14 @@ def onnx_export(
     weights  convolution -> the name of its weight in the file
     factors  further constants, each of which multiplies something
     expanded whether they are repeated first, as in graphs for any input size
+    siblings convolutions that read what the one before them reads
     """
     nodes: List[bytes] = []
     stored = [support.onnx_tensor(name, np.asarray(tensors[name])) for name in net.scales]
     for i, conv in enumerate(convs):
-        nodes.append(support.onnx_node("Conv", [f"v{i}", weights[conv], f"b{i}"], [f"v{i + 1}"], f"Conv_{i}"))
+        source = f"v{i - 1}" if conv in siblings else f"v{i}"
+        number = node_name.format(net.convs.index(conv))
+        nodes.append(support.onnx_node("Conv", [source, weights[conv], f"b{i}"], [f"v{i + 1}"], number))
         stored += [
             support.onnx_tensor(weights[conv], tensors[f"{conv}.weight"]),
             support.onnx_tensor(f"b{i}", tensors[f"{conv}.bias"]),

@@ -378,7 +378,9 @@ class Command(unittest.TestCase):
             with self.assertRaises(SystemExit), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 bench_peers._parser().parse_args((["--models", "m"] if wrong else []) + wrong)
 
-    def run_all(self, folder: Path, failing: Sequence[Any], *more: str) -> Tuple[int, List[Any], str]:
+    def run_all(
+        self, folder: Path, failing: Sequence[Any], *more: str, agreed: int = 10
+    ) -> Tuple[int, List[Any], str]:
         """The command over two networks and two thread counts. Its status, the rows that it took, and what it said."""
         taken: List[Any] = []
 
@@ -386,7 +388,7 @@ class Command(unittest.TestCase):
             if (name, threads) in failing:
                 raise RuntimeError("out of memory\nand more")
             taken.append((name, threads))
-            return row(name, threads, libdetect=[[1.0]], ncnn=[[2.0]])
+            return {**row(name, threads, libdetect=[[1.0]], ncnn=[[2.0]]), "agreed": {"ncnn": agreed}}
 
         for name in ("a", "b"):
             (folder / f"{name}.safetensors").touch()
@@ -403,8 +405,10 @@ class Command(unittest.TestCase):
             status, taken, said = self.run_all(folder, [("a", 2)])
             self.assertEqual((status, taken), (1, [("a", 1), ("b", 1), ("b", 2)]))
             self.assertIn("a failed: out of memory\n", said)
-            status, taken, _ = self.run_all(folder, [], "--resume")
-            self.assertEqual((status, taken), (1, [("a", 2)]), "9 of 10 boxes")
+            status, taken, said = self.run_all(folder, [], "--resume", agreed=9)
+            self.assertEqual((status, taken), (1, [("a", 2)]))
+            self.assertIn("a: ncnn has 9 of 10 boxes\n", said)
+            self.assertEqual(self.run_all(folder, [], "--resume")[:2], (0, [("a", 2)]))
             content = json.loads((folder / "r.json").read_text(encoding="utf-8"))
             self.assertEqual((len(content["rows"]), content["failed"]), (4, []))
             self.assertEqual(content["environment"]["date"], "day 0")

@@ -27,7 +27,7 @@ class Onnx(unittest.TestCase):
         return families.recognise(checkpoint._decode(data))
 
     def exported(
-        self, arch: str, named: bool, order: Optional[List[str]] = None, any_size: bool = False
+        self, arch: str, named: bool, order: Optional[List[str]] = None, any_size: bool = False, **more: Any
     ) -> Tuple[bytes, Tensors]:
         net = layout(arch)
         tensors = published.random_tensors(net.shapes, seed=2)
@@ -44,7 +44,8 @@ class Onnx(unittest.TestCase):
                 pixels = tensors["model.24.anchors"][level] * (8 << level)
                 grid = np.broadcast_to(pixels[None, :, None, None], (1, 3, cells, cells, 2))
                 factors[f"grid{level}"] = np.ascontiguousarray(grid, "<f4")
-        data = published.onnx_export(net, tensors, order or net.convs, weights, factors, any_size, names="{0: 'only'}")
+        more["names"] = "{0: 'only'}"
+        data = published.onnx_export(net, tensors, order or net.convs, weights, factors, any_size, **more)
         return data, tensors
 
     def test_numbered_names_in_the_order_of_the_graph(self) -> None:
@@ -68,7 +69,8 @@ class Onnx(unittest.TestCase):
         for arch in ("yolov8n", "yolo11n"):
             convs = layout(arch).convs
             classes = [conv for conv in convs if re.match(r"model\.2[23]\.cv3\.", conv)]
-            data, tensors = self.exported(arch, False, [conv for conv in convs if conv not in classes] + classes)
+            order = [conv for conv in convs if conv not in classes] + classes
+            data, tensors = self.exported(arch, False, order, node_name="")
             found = self.convert(data)
             for name, tensor in tensors.items():
                 np.testing.assert_array_equal(found.tensors[name], tensor, err_msg=name)
@@ -89,6 +91,28 @@ class Onnx(unittest.TestCase):
         found = self.convert(data).tensors["model.24.anchors"]
         np.testing.assert_allclose(found, tensors["model.24.anchors"], rtol=1e-6)
 
+    def test_numbers_restore_the_order(self) -> None:
+        """A simplifier sorts a graph anew; PyTorch's numbers, in the names of nodes, stay."""
+        for arch in ("scrfd-2.5g-kps", "damo-yolo-t"):
+            order = sorted(layout(arch).convs)
+            data, tensors = self.exported(arch, False, order)
+            found = self.convert(data)
+            for name, tensor in tensors.items():
+                np.testing.assert_array_equal(found.tensors[name], tensor, err_msg=name)
+
+    def test_factors_of_named_convolutions_in_any_order(self) -> None:
+        data, tensors = self.exported("damo-yolo-ns", True, sorted(layout("damo-yolo-ns").convs), node_name="")
+        found = self.convert(data)
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(found.tensors[name], tensor, err_msg=name)
+
+    def test_branches_that_nothing_tells_apart(self) -> None:
+        siblings = {"siblings": ["neck.merge_4.conv2"]}  # reads what conv1 reads, and has its shape
+        for known in ({"named": True, "node_name": ""}, {"named": False}):
+            self.convert(self.exported("damo-yolo-ns", **known, **siblings)[0])
+        with self.assertRaisesRegex(ConvertError, "convolutions 43 and 44 have one shape and no names"):
+            self.convert(self.exported("damo-yolo-ns", False, node_name="", **siblings)[0])
+
     def test_names_overrule_shapes(self) -> None:
         """Two convolutions of one shape that change places: the order fits, the names say that it is another's."""
         order = list(layout("yolov8n").convs)
@@ -102,7 +126,7 @@ class Onnx(unittest.TestCase):
         order = list(layout("yolov8n").convs)
         order[2], order[3] = order[3], order[2]
         with self.assertRaisesRegex(ConvertError, "63 convolutions, 63 without a name"):
-            self.convert(self.exported("yolov8n", False, order)[0])
+            self.convert(self.exported("yolov8n", False, order, node_name="")[0])
         data, _ = self.exported("yolov5n", named=False)
         with self.assertRaisesRegex(ConvertError, "anchors"):
             self.convert(data.replace(b"grid0_out", b"grid0_ou1").replace(b"grid0", b"dirg0", 1))

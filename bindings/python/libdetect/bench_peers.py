@@ -510,8 +510,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--least", type=int, default=5, help="least pictures of a block; default: 5")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="networks; default: all in --models")
     parser.add_argument("--out", metavar="FILE", type=Path, help="results, JSON; written after every row")
-    parser.add_argument("--resume", action="store_true", help="measure what --out does not have yet")
+    parser.add_argument("--resume", action="store_true", help="measure what --out lacks, or has with other boxes")
     return parser
+
+
+def strangers(taken: Dict[str, Any]) -> Dict[str, int]:
+    """Of a row, the peers that do not find libdetect's boxes, and how many they do find."""
+    return {peer: matched for peer, matched in taken["agreed"].items() if matched < 0.98 * taken["boxes"]}
 
 
 class Results:
@@ -536,8 +541,10 @@ class Results:
         self.content = before
 
     def has(self, name: str, threads: int) -> bool:
-        """Whether this row is measured already."""
-        return any((row["network"], row["threads"]) == (name, threads) for row in self.content["rows"])
+        """Whether this row is measured already, and every peer found the boxes."""
+        return any(
+            (row["network"], row["threads"]) == (name, threads) and not strangers(row) for row in self.content["rows"]
+        )
 
     def add(self, taken: Dict[str, Any]) -> None:
         """Keeps a row."""
@@ -552,25 +559,15 @@ class Results:
         self._write()
 
     def _forget(self, name: str, threads: int) -> None:
-        failed = self.content["failed"]
-        self.content["failed"] = [one for one in failed if (one["network"], one["threads"]) != (name, threads)]
+        for part in ("rows", "failed"):
+            kept = [one for one in self.content[part] if (one["network"], one["threads"]) != (name, threads)]
+            self.content[part] = kept
 
     def _write(self) -> None:
         if self.path is not None:
             new = self.path.with_name(self.path.name + ".new")
             new.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
             new.replace(self.path)
-
-
-def _agrees(taken: Dict[str, Any]) -> bool:
-    """Whether every peer finds libdetect's boxes; says what is missing."""
-    name = taken["network"]
-    for peer, reason in taken["absent"].items():
-        print(f"{name}: left out {peer}: {reason}", file=sys.stderr)
-    strangers = {peer: matched for peer, matched in taken["agreed"].items() if matched < 0.98 * taken["boxes"]}
-    for peer, matched in strangers.items():
-        print(f"{name}: {peer} has {matched} of {taken['boxes']} boxes", file=sys.stderr)
-    return not strangers
 
 
 def _measured(take: Callable[..., Dict[str, Any]], name: str, threads: int, results: Results) -> bool:
@@ -583,7 +580,11 @@ def _measured(take: Callable[..., Dict[str, Any]], name: str, threads: int, resu
         return False
     results.add(taken)
     print(bench_report.line(taken), flush=True)
-    return _agrees(taken)
+    for peer, reason in taken["absent"].items():
+        print(f"{name}: left out {peer}: {reason}", file=sys.stderr)
+    for peer, matched in strangers(taken).items():
+        print(f"{name}: {peer} has {matched} of {taken['boxes']} boxes", file=sys.stderr)
+    return not strangers(taken)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

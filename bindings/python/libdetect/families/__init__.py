@@ -49,7 +49,8 @@ def known_archs() -> List[str]:
 
 
 def _from_tensors(tensors: Tensors, arch: Optional[str], graph: Optional[Graph] = None) -> Network:
-    for candidate in _without_prefixes(tensors):
+    for names in _without_prefixes(list(tensors)):
+        candidate = dict(zip(names, tensors.values()))
         for family in FAMILIES:
             if family.claims(set(candidate)):
                 folded = family.fold(candidate)
@@ -59,15 +60,15 @@ def _from_tensors(tensors: Tensors, arch: Optional[str], graph: Optional[Graph] 
     raise ConvertError(f"not a network that this converter knows: {len(names)} tensors, {listed(names)}")
 
 
-def _without_prefixes(tensors: Tensors) -> Iterator[Tensors]:
-    """The tensors under their own names, then with one after another of the common prefixes taken off."""
-    yield tensors
+def _without_prefixes(names: List[str]) -> Iterator[List[str]]:
+    """The names as they are, then with one after another of the common prefixes taken off."""
+    yield names
     while True:
-        first: Set[str] = {name.partition(".")[0] for name in tensors}
+        first: Set[str] = {name.partition(".")[0] for name in names}
         if len(first) != 1 or not first <= set(_PREFIXES):
             return
-        tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
-        yield tensors
+        names = [name.partition(".")[2] for name in names]
+        yield names
 
 
 def match(family: Family, folded: Tensors, arch: Optional[str] = None) -> Network:
@@ -89,15 +90,24 @@ def match(family: Family, folded: Tensors, arch: Optional[str] = None) -> Networ
     raise ConvertError(f"{len(folded)} tensors, nearest to {nearest.arch}, but {nearest.difference(folded)}")
 
 
+def _names(family: Family, convs: List[graphs.Conv]) -> List[str]:
+    """The convolutions' names as the family's model files have them, as far as the graph kept them."""
+    known = {name for layout in family.layouts(1) for name in layout.convs}
+    prefixed = _without_prefixes([conv.name for conv in convs])
+    candidates = ([family.rename(name) for name in names] for names in prefixed)
+    return max(candidates, key=lambda names: len(known.intersection(names)))
+
+
 def _from_graph(graph: Graph, arch: Optional[str]) -> Network:
     convs = graphs.convolutions(graph)
     if not convs:
         raise ConvertError("the ONNX graph has no convolutions in floating point (a quantised model?)")
-    c_last = convs[-1].weight.shape[0]
     for family in FAMILIES:
-        n_classes = family.n_classes_of_last(c_last)
+        names = _names(family, convs)
+        weights = {f"{name}.weight": conv.weight for name, conv in zip(names, convs)}
+        n_classes = family.n_classes(weights) or family.n_classes_of_last(convs[-1].weight.shape[0])
         for layout in family.layouts(n_classes) if n_classes > 0 else ():
-            tensors = graphs.by_order(graph, convs, family, layout) if arch in (None, layout.arch) else None
+            tensors = graphs.published(graph, convs, names, family, layout) if arch in (None, layout.arch) else None
             if tensors is not None:
                 return match(family, tensors, layout.arch)
     named = graphs.by_name(convs)

@@ -1,5 +1,8 @@
 """Finds a network's layers in an exported graph: by name where the exporter kept the names, else by order."""
 
+import functools
+import operator
+import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -43,12 +46,16 @@ class Constants:
 
 
 def convolutions(graph: Graph) -> List[Conv]:
-    """The graph's convolutions in its order, without those that only take the mean of a distribution's bins."""
+    """The graph's convolutions, without those that only take the mean of a distribution's bins.
+
+    They come in the order in which the exporter met them, where it numbered them, whatever a simplifier made of it;
+    else in the graph's.
+    """
     constants = Constants(graph)
     norms = {node.inputs[0]: node for node in graph.nodes if node.op == "BatchNormalization" and node.inputs}
     found = []
     for node in graph.nodes:
-        if node.op != "Conv":
+        if node.op != "Conv" or not node.outputs:
             continue
         weight = constants.find(node.inputs[1]) if len(node.inputs) > 1 else None
         if weight is None or weight.ndim != 4 or weight.dtype.kind != "f":
@@ -58,14 +65,19 @@ def convolutions(graph: Graph) -> List[Conv]:
         bias = constants.find(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(len(weight))
         if bias is None or bias.shape != weight.shape[:1]:
             raise ConvertError(f"convolution '{node.name}' has no constant bias of {len(weight)} values")
-        norm = norms.pop(node.outputs[0], None) if node.outputs else None
+        norm = norms.pop(node.outputs[0], None)
         if norm is not None:
             weight, bias = _with_norm(weight, bias, norm, constants)
         if not is_bin_mean(weight):
             found.append(Conv(node, _layer_name(node), weight, bias))
     if norms:
         raise ConvertError(f"BatchNorm '{next(iter(norms.values())).name}' follows no convolution")
-    return found
+    return sorted(found, key=lambda conv: int(conv.node.name[5:])) if _numbered(found) else found
+
+
+def _numbered(convs: List[Conv]) -> bool:
+    """Whether the exporter numbered the convolutions, in the order in which it met them."""
+    return all(re.fullmatch(r"Conv_[0-9]{1,9}", conv.node.name) for conv in convs)
 
 
 def _with_norm(
@@ -116,24 +128,49 @@ def _tensors(convs: Dict[str, Conv]) -> Tensors:
     return tensors
 
 
-def by_order(graph: Graph, convs: List[Conv], family: Family, layout: Layout) -> Optional[Tensors]:
-    """The layout's tensors when the graph computes just its convolutions, in an order that exporters give; else None."""
+def published(
+    graph: Graph, convs: List[Conv], names: List[str], family: Family, layout: Layout
+) -> Optional[Tensors]:
+    """The layout's tensors when the graph computes just its convolutions; else None.
+
+    names  those of the convolutions. They tell which is which when all are there; if not, the order of the graph does.
+    """
+    orders = [names] if sorted(names) == sorted(layout.convs) else family.orders(layout)
     shapes = [conv.weight.shape for conv in convs]
-    for order in family.orders(layout):
-        if shapes == [layout.shapes[f"{name}.weight"] for name in order]:
-            return _in_order(graph, convs, order, family, layout)
+    for order in orders:
+        # Right shapes where a name says otherwise: the order is another's.
+        others = (named for named, name in zip(names, order) if named != name)
+        if shapes == [layout.shapes[f"{name}.weight"] for name in order] and not set(others) & set(layout.convs):
+            if not _numbered(convs):
+                _check_order(graph, convs, [name in layout.convs for name in names])
+            return _assigned(graph, dict(zip(order, convs)), family, layout)
     return None
 
 
-def _in_order(
-    graph: Graph, convs: List[Conv], order: List[str], family: Family, layout: Layout
-) -> Optional[Tensors]:
-    for conv, name in zip(convs, order):
-        named = family.rename(conv.name)
-        if named != name and f"{named}.weight" in layout.shapes:
-            return None  # right shapes, but the order is another's
-    tensors = _tensors(dict(zip(order, convs)))
-    outputs = {name: conv.node.outputs[0] for conv, name in zip(convs, order)}
+def _check_order(graph: Graph, convs: List[Conv], known: List[bool]) -> None:
+    """Raises ConvertError when of two neighbours either could come first, and nothing tells them apart.
+
+    known  whether a convolution's name is
+    """
+    index = {conv.node.outputs[0]: i for i, conv in enumerate(convs)}
+    behind: Dict[str, int] = {}  # value -> the convolutions that it depends on, a bit each
+    for node in graph.nodes:
+        bits = functools.reduce(operator.or_, (behind.get(name, 0) for name in node.inputs), 0)
+        for name in node.outputs:
+            behind[name] = bits | (1 << index[name] if name in index else 0)
+    for i, (first, second) in enumerate(zip(convs, convs[1:])):
+        dependent = behind[second.node.outputs[0]] >> i & 1
+        if first.weight.shape == second.weight.shape and not dependent and not known[i] and not known[i + 1]:
+            raise ConvertError(
+                f"convolutions {i} and {i + 1} have one shape and no names, and nothing says which is which;"
+                " export it again with the names kept, or convert the checkpoint that it was exported from"
+            )
+
+
+def _assigned(graph: Graph, convs: Dict[str, Conv], family: Family, layout: Layout) -> Tensors:
+    """The layout's tensors, once it is known which convolution is which."""
+    tensors = _tensors(convs)
+    outputs = {name: conv.node.outputs[0] for name, conv in convs.items()}
     factors = _factors(graph)
     for scale, scaled in layout.scales.items():
         # A factor of one may have been optimised away.
