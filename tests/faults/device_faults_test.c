@@ -471,7 +471,7 @@ static det_status use_pool(rig *r, det_pool *pool) {
 
 static det_status act_pool(rig *r) {
     det_context_options context = options_of(r->setting);
-    det_pool_device device = {.options = &context, .n_contexts = 2};
+    det_pool_device device = {.options = &context, .n_contexts = 1};
     det_pool_options options;
     det_pool_options_init(&options);
     options.devices = &device;
@@ -708,15 +708,15 @@ static const setting graph_f16 = {"yolov5-least", DET_FP16, 0},
                      tuned_f32 = {"yolov5-least", DET_FP32, DET_CONTEXT_TUNE | DET_CONTEXT_PROFILE_LAYERS};
 
 static const row rows[] = {
-    {&graph_f16, &creates, 3},        {&plain_f32, &creates, 1},
+    {&graph_f16, &creates, 1},        {&plain_f32, &creates, 0},
     {&tuned_f32, &creates, 0},        {&graph_f16, &creates_second, 0},
-    {&graph_f16, &runs, 2},           {&plain_f32, &runs, 2},
-    {&graph_f32, &thresholds, 1},     {&graph_f16, &runs_in_device_memory, 1},
-    {&graph_f32, &runs_in_stream, 2}, {&plain_f16, &runs_in_stream, 2},
-    {&graph_f16, &runs_in_both, 1},   {&graph_f16, &queues, 2},
-    {&graph_f16, &grows, 1},          {&graph_f16, &captures, 2},
-    {&tuned_f32, &profiles, 0},       {&graph_f16, &profiles, 1},
-    {&graph_f16, &destroys, 2},       {&graph_f16, &pools, 0},
+    {&graph_f16, &runs, 1},           {&plain_f32, &runs, 1},
+    {&graph_f32, &thresholds, 0},     {&graph_f16, &runs_in_device_memory, 0},
+    {&graph_f32, &runs_in_stream, 1}, {&plain_f16, &runs_in_stream, 1},
+    {&graph_f16, &runs_in_both, 0},   {&graph_f16, &queues, 1},
+    {&graph_f16, &grows, 0},          {&graph_f16, &captures, 1},
+    {&tuned_f32, &profiles, 0},       {&graph_f16, &profiles, 0},
+    {&graph_f16, &destroys, 1},       {&graph_f16, &pools, 0},
 };
 
 static bool is_wanted(const act *a, const char *which) {
