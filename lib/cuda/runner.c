@@ -25,7 +25,7 @@ typedef struct delivery {
 } delivery;
 
 typedef struct slot {
-    char *block; /* pinned, block_bytes */
+    char *block;      /* pinned, block_bytes */
     cudaEvent_t done; /* the run, delivery included */
     bool used;
     delivery delivery;
@@ -43,14 +43,15 @@ struct det_runner {
     char *block; /* device */
     slot slots[N_SLOTS + 1];
     int next_slot;
-    char *images; /* device, max_batch x image_bytes: where host pictures are copied */
+    char *images;          /* device, max_batch x image_bytes: where host pictures are copied */
+    char *captured_images; /* the room that there was when a caller captured a run, once it has become too small */
     size_t image_bytes;
     char *results; /* pinned: counts [max_batch], cuts [max_batch], objects */
     size_t objects_offset;
     cudaEvent_t events[N_EVENTS], *step_events; /* step_events: one per step and one before, when layers are timed */
     int n_steps;
     cudaStream_t last_stream;
-    bool profiled; /* somebody looks at ranges */
+    bool profiled;          /* somebody looks at ranges */
     bool has_run, captured; /* captured: by a caller, with the slot for that */
     int n_sizes;
     batch_size sizes[DET_MAX_SIZES]; /* ascending, max_batch is the last */
@@ -139,6 +140,7 @@ void det_runner_close(det_device *device) {
         det_cuda_ignore(cudaFreeHost(r->results));
     det_cuda_release(device, r->block);
     det_cuda_release(device, r->images);
+    det_cuda_release(device, r->captured_images);
     det_free(r->step_events);
     det_free(r);
     device->runner = NULL;
@@ -147,7 +149,8 @@ void det_runner_close(det_device *device) {
 /* ----------------------------------------------------------------------------------------------------------- steps */
 
 static det_status mark(const det_runner *r, int at, cudaStream_t stream, bool in_graph) {
-    CUDA_TRY(cudaEventRecordWithFlags(r->events[at], stream, in_graph ? cudaEventRecordExternal : cudaEventRecordDefault));
+    CUDA_TRY(
+        cudaEventRecordWithFlags(r->events[at], stream, in_graph ? cudaEventRecordExternal : cudaEventRecordDefault));
     return DET_OK;
 }
 
@@ -168,7 +171,8 @@ static const char *name_of(const det_node *node) {
     return node->name[0] ? node->name : operators[node->op];
 }
 
-static det_status launch_step(const det_runner *r, det_plan *plan, int step, const det_frame *batch, cudaStream_t stream) {
+static det_status launch_step(const det_runner *r, det_plan *plan, int step, const det_frame *batch,
+                              cudaStream_t stream) {
     det_range_begin(r->profiled, name_of(plan->steps[step].node));
     det_status status = det_cuda_run_step(plan, step, batch, stream);
     det_range_end(r->profiled);
@@ -305,7 +309,8 @@ typedef struct plane {
 } plane;
 
 static int planes_of(const det_image *image, plane planes[2]) {
-    static const size_t pixel_bytes[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
+    static const size_t pixel_bytes[] = {
+        [DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
     size_t w = (size_t)image->width, h = (size_t)image->height;
     planes[0] = (plane){w * pixel_bytes[image->format], h, 0};
     if (image->format != DET_NV12)
@@ -335,7 +340,10 @@ static det_status make_room(det_device *device, const det_frame *frame) {
     if (r->has_run)
         CUDA_TRY(cudaEventSynchronize(r->events[AT_END]));
     DET_TRY(det_cuda_allocate(device, (size_t)r->max_batch * most, (void **)&images));
-    det_cuda_release(device, r->images);
+    if (r->captured && !r->captured_images)
+        r->captured_images = r->images; /* a graph of the caller's copies into it */
+    else
+        det_cuda_release(device, r->images);
     r->images = images;
     r->image_bytes = most;
     return DET_OK;
@@ -350,8 +358,8 @@ static det_status upload_picture(const det_image *image, char *room, det_picture
         if ((size_t)image->strides[i] == p->row_bytes)
             CUDA_TRY(cudaMemcpyAsync(to, image->planes[i], p->row_bytes * p->rows, cudaMemcpyHostToDevice, stream));
         else
-            CUDA_TRY(cudaMemcpy2DAsync(to, p->row_bytes, image->planes[i], (size_t)image->strides[i], p->row_bytes, p->rows,
-                                       cudaMemcpyHostToDevice, stream));
+            CUDA_TRY(cudaMemcpy2DAsync(to, p->row_bytes, image->planes[i], (size_t)image->strides[i], p->row_bytes,
+                                       p->rows, cudaMemcpyHostToDevice, stream));
         picture->planes[i] = (const uint8_t *)to;
         picture->strides[i] = (int64_t)p->row_bytes;
     }
@@ -389,7 +397,8 @@ static void fill_block(det_runner *r, const det_frame *frame, slot *s) {
     const det_output *output = frame->output;
     const det_limits *limits = frame->limits;
     det_block *b = (det_block *)(void *)s->block;
-    float *scores = (float *)(void *)(s->block + r->scores_offset), *logits = (float *)(void *)(s->block + r->logits_offset);
+    float *scores = (float *)(void *)(s->block + r->scores_offset),
+          *logits = (float *)(void *)(s->block + r->logits_offset);
     float lowest = limits->class_logits[0];
     for (int i = 0; i < r->n_classes; i++) {
         scores[i] = limits->class_scores[i];
@@ -423,8 +432,8 @@ static void deliver(void *user) {
     const det_object *objects = (const det_object *)(const void *)(r->results + r->objects_offset);
     for (int i = 0; i < d->n; i++) {
         int n = DET_MAX(0, DET_MIN(counts[i], d->row_objects));
-        memcpy(d->output.objects + (size_t)i * (size_t)d->output.max_objects, objects + (size_t)i * (size_t)d->row_objects,
-               (size_t)n * sizeof *objects);
+        memcpy(d->output.objects + (size_t)i * (size_t)d->output.max_objects,
+               objects + (size_t)i * (size_t)d->row_objects, (size_t)n * sizeof *objects);
         d->output.counts[i] = n;
         if (d->output.cuts)
             d->output.cuts[i] = cuts[i];

@@ -73,9 +73,10 @@ static void test_beside_cpu(void) {
             run(cpu, &picture, 1, &theirs);
             run(cuda, &picture, 1, &ours);
             float sure = info.score_threshold + 1e-3f;
-            CHECK_MSG(theirs.counts[0] > 0 && n_missing(&theirs, &ours, sure) == 0 && n_missing(&ours, &theirs, sure) == 0,
-                      "%s, format %d: %d objects on the GPU, %d on the CPU; %d and %d are alone", info.variant, format,
-                      ours.counts[0], theirs.counts[0], n_missing(&ours, &theirs, sure), n_missing(&theirs, &ours, sure));
+            CHECK_MSG(
+                theirs.counts[0] > 0 && n_missing(&theirs, &ours, sure) == 0 && n_missing(&ours, &theirs, sure) == 0,
+                "%s, format %d: %d objects on the GPU, %d on the CPU; %d and %d are alone", info.variant, format,
+                ours.counts[0], theirs.counts[0], n_missing(&ours, &theirs, sure), n_missing(&theirs, &ours, sure));
             free_picture(&picture);
         }
         printf("  %-24s %d objects\n", make_model_name(i), ours.counts[0]);
@@ -142,7 +143,8 @@ static void test_flags(const det_model *model) {
         float layers = 0;
         for (int k = 0; k < profile.n_layers; k++)
             layers += profile.layers[k].ms;
-        CHECK(profile.total_ms > 0 && profile.network_ms > 0 && (layers > 0) == (flags[i] == DET_CONTEXT_PROFILE_LAYERS));
+        CHECK(profile.total_ms > 0 && profile.network_ms > 0 &&
+              (layers > 0) == (flags[i] == DET_CONTEXT_PROFILE_LAYERS));
         det_context_destroy(other);
     }
     det_context *tuned = cuda_context(model, 1, DET_FP32, DET_CONTEXT_TUNE);
@@ -256,37 +258,57 @@ static void test_streams(const det_model *model) {
         free_picture(&images[i]);
 }
 
-/* A run within a graph that the caller captures, replayed. */
-static void test_capture(const det_model *model) {
+static cudaGraphExec_t capture_run(det_context *context, const det_image *picture, det_output *output,
+                                   cudaStream_t stream) {
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    OK(det_run_async(context, picture, 1, output, stream));
+    EXPECT(det_run_async(context, picture, 1, output, stream), DET_ERROR_UNSUPPORTED, "captured before");
+    CUDA_OK(cudaStreamEndCapture(stream, &graph));
+    CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
+    CUDA_OK(cudaGraphDestroy(graph));
+    return exec;
+}
+
+static void replay(cudaGraphExec_t exec, const det_output *output, cudaStream_t stream, const results *expected) {
+    static results r;
+    CUDA_OK(cudaMemsetAsync(output->objects, 0, sizeof r.objects, stream));
+    CUDA_OK(cudaGraphLaunch(exec, stream));
+    fetch(output, stream, &r);
+    CHECK(same_objects(expected, 0, &r, 0));
+}
+
+/* A run within a graph that the caller captures, replayed; the picture in device memory, or in host memory that stays. */
+static void test_capture(const det_model *model, bool on_host) {
     static results expected, r;
-    det_image picture = random_picture(66, 66, DET_RGB8, 0), device = on_device(&picture);
+    det_image picture = random_picture(66, 66, DET_RGB8, 0), lasting = picture;
+    size_t n_bytes = (size_t)picture.strides[0] * (size_t)picture.height;
+    void *pinned;
+    CUDA_OK(cudaMallocHost(&pinned, n_bytes));
+    memcpy(pinned, picture.planes[0], n_bytes);
+    lasting.planes[0] = pinned;
+    det_image device = on_device(&picture), large = random_picture(2000, 1100, DET_RGBA8, 0);
     det_context *context = cuda_context(model, 1, DET_FP16, 0);
     det_output output = device_output();
     cudaStream_t stream;
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
     run(context, &picture, 1, &expected);
     CUDA_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    OK(det_run_async(context, &device, 1, &output, stream));
-    EXPECT(det_run_async(context, &device, 1, &output, stream), DET_ERROR_UNSUPPORTED, "captured before");
-    CUDA_OK(cudaStreamEndCapture(stream, &graph));
-    CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
-    for (int i = 0; i < 3; i++) {
-        CUDA_OK(cudaMemsetAsync(output.objects, 0, sizeof r.objects, stream));
-        CUDA_OK(cudaGraphLaunch(exec, stream));
-        fetch(&output, stream, &r);
-        CHECK(same_objects(&expected, 0, &r, 0));
-    }
+    cudaGraphExec_t exec = capture_run(context, on_host ? &lasting : &device, &output, stream);
+    for (int i = 0; i < 3; i++)
+        replay(exec, &output, stream, &expected);
     run(context, &picture, 1, &r); /* the context still runs by itself */
     CHECK(same_objects(&expected, 0, &r, 0));
+    run(context, &large, 1, &r); /* which makes the room for pictures grow: the graph keeps its own */
+    replay(exec, &output, stream, &expected);
     CUDA_OK(cudaGraphExecDestroy(exec));
-    CUDA_OK(cudaGraphDestroy(graph));
     CUDA_OK(cudaStreamDestroy(stream));
     cudaFree((void *)(uintptr_t)device.planes[0]);
+    CUDA_OK(cudaFreeHost(pinned));
     free_output(&output);
     det_context_destroy(context);
     free_picture(&picture);
+    free_picture(&large);
 }
 
 /* ----------------------------------------------------------------------------------------------------- frugality */
@@ -303,8 +325,9 @@ static void test_trace(const det_model *model) {
         for (int i = 0; i < 10; i++)
             run(context, images, 1 + i % BATCH, &r);
         gpu_trace t = gpu_trace_stop();
-        CHECK_MSG(t.allocations == 0 && t.device_waits == 0 && t.calls > 0, "%lld allocations, %lld device waits, %lld calls",
-                  (long long)t.allocations, (long long)t.device_waits, (long long)t.calls);
+        CHECK_MSG(t.allocations == 0 && t.device_waits == 0 && t.calls > 0,
+                  "%lld allocations, %lld device waits, %lld calls", (long long)t.allocations,
+                  (long long)t.device_waits, (long long)t.calls);
     }
     det_image large = random_picture(700, 600, DET_RGBA8, 0); /* more than max_image_bytes */
     run(context, &large, 1, &r);
@@ -341,7 +364,8 @@ static void test_devices(const det_model *model) {
     CUDA_OK(cudaGetDeviceProperties(&properties, 0));
     char uuid[48] = "GPU-";
     for (int i = 0, n = 4; i < 16; i++)
-        n += sprintf(uuid + n, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", (unsigned char)properties.uuid.bytes[i]);
+        n += sprintf(uuid + n, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
+                     (unsigned char)properties.uuid.bytes[i]);
     det_context_options options = cuda_options(1, DET_FP16);
     det_context *context;
     options.device_uuid = uuid;
@@ -402,7 +426,8 @@ int main(int argc, char **argv) {
     test_flags(model);
     test_device_memory(model);
     test_streams(model);
-    test_capture(model);
+    test_capture(model, false);
+    test_capture(model, true);
     test_trace(model);
     test_out_of_memory(model);
     test_devices(model);
