@@ -193,8 +193,9 @@ det_status det_context_get_info(const det_context *context, det_context_info *in
 
 static det_status enter(det_context *context) {
     if (context->process != getpid())
-        DET_FAIL(DET_ERROR_UNSUPPORTED, "the context was made by process %ld and not by %ld, which was forked from it; "
-                                        "make one after the fork",
+        DET_FAIL(DET_ERROR_UNSUPPORTED,
+                 "the context was made by process %ld and not by %ld, which was forked from it; "
+                 "make one after the fork",
                  (long)context->process, (long)getpid());
     if (atomic_flag_test_and_set(&context->busy))
         DET_FAIL(DET_ERROR_BUSY, "the context is in use by another thread; give each thread its own");

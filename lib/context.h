@@ -16,13 +16,13 @@ struct det_model {
 struct det_context {
     det_model *model;
     atomic_flag busy;
-    pid_t process; /* that made it: its threads and its device are not in a child */
+    pid_t process;               /* that made it: its threads and its device are not in a child */
     det_context_options options; /* as resolved */
     det_plan plan;
     det_limits limits;
     det_placement *placements;   /* [max_batch] */
     det_layer_time *layer_times; /* [n_steps] */
-    float total_ms; /* of the last run, as its caller saw it */
+    float total_ms;              /* of the last run, as its caller saw it */
 };
 
 void det_model_retain(det_model *model);

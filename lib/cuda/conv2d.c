@@ -20,8 +20,8 @@ typedef struct conv_state {
     engine smaller[DET_MAX_SIZES - 1]; /* the same, for the smaller batch sizes */
     bool epilogue;                     /* left to the epilogue kernel: what `library` does not say */
     det_conv_problem library;
-    const void *weight, *bias;   /* in the element type */
-    const float *exact_bias;     /* in float: depthwise and epilogue */
+    const void *weight, *bias; /* in the element type */
+    const float *exact_bias;   /* in float: depthwise and epilogue */
     det_conv_data data;
     char impl[48];
 } conv_state;
@@ -92,8 +92,8 @@ static det_status load_weights(det_device *device, det_step *step, const det_pla
     packing what = {p, q->c_in, q->c_out, q->c_in / q->groups, !depthwise && q->groups < p->groups};
     size_t n = (size_t)(depthwise ? q->c_out : q->c_out * what.c_group) * (size_t)(p->k * p->k);
     const char *name = step->node->name;
-    DET_TRY(det_cuda_weights(device, facts, name, "weight", q->type, n, depthwise ? pack_depthwise : pack_filters, &what,
-                             &step->weights_bytes, &s->weight));
+    DET_TRY(det_cuda_weights(device, facts, name, "weight", q->type, n, depthwise ? pack_depthwise : pack_filters,
+                             &what, &step->weights_bytes, &s->weight));
     if (!q->has_bias)
         return DET_OK;
     const void *exact;
@@ -431,8 +431,9 @@ static det_status follow(det_device *device, const det_step *step, conv_state *s
 static const char *refuse(const det_step *step) {
     const det_conv_params *p = &step->node->u.conv;
     if (is_depthwise(step))
-        return (p->k == 3 || p->k == 5 || p->k == 7) && p->stride <= 2 ? NULL
-                                                                       : "a depthwise convolution with k other than 3, 5, 7";
+        return (p->k == 3 || p->k == 5 || p->k == 7) && p->stride <= 2
+                   ? NULL
+                   : "a depthwise convolution with k other than 3, 5, 7";
     return NULL;
 }
 

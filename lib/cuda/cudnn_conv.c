@@ -217,10 +217,10 @@ static det_status make_operations(graph *g, const det_conv_problem *p) {
 enum { HAS_KERNEL_CACHES = 1 };
 #else
 enum { HAS_KERNEL_CACHES = 0 };
-#define CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR                (cudnnBackendDescriptorType_t)0
-#define CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH              (cudnnBackendAttributeName_t)0
-#define CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED   (cudnnBackendAttributeName_t)0
-#define CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE               (cudnnBackendAttributeName_t)0
+#define CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR              (cudnnBackendDescriptorType_t)0
+#define CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH            (cudnnBackendAttributeName_t)0
+#define CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED (cudnnBackendAttributeName_t)0
+#define CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE             (cudnnBackendAttributeName_t)0
 #endif
 
 /* Whether it is for an engine that is compiled at run time: nothing else can do it, or nothing else takes its views. Those
@@ -273,7 +273,8 @@ static det_status make_graph(graph *g, det_device *device, const det_conv_proble
     const bool any_shape = HAS_KERNEL_CACHES && is_compiled(p);
     DET_TRY(make_operations(g, p));
     DET_TRY(create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->whole));
-    DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations, g->operations));
+    DET_TRY(
+        set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations, g->operations));
     DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &device->cudnn));
     if (any_shape)
         DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, CUDNN_TYPE_BOOLEAN, 1, &any_shape));
@@ -310,7 +311,8 @@ static bool acceptable(const engine_notes *notes, const det_conv_problem *p) {
     bool good = true, strict = p->type == DET_TYPE_F32 && !p->tf32;
     for (int64_t i = 0; good && i < notes->n_numerical && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++) {
         cudnnBackendNumericalNote_t note = notes->numerical[i];
-        good = note != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && note != CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION &&
+        good = note != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC &&
+               note != CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION &&
                note != CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13 &&
                (note != CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || p->tf32) &&
                (note != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
@@ -388,8 +390,8 @@ static det_status read_heuristics(cudnnBackendDescriptor_t heuristics, const gra
 }
 
 /* The configurations that one mode of the heuristics names. A mode that fails names none: another may. */
-static det_status ask_heuristics(const graph *g, cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t configs[MAX_CONFIGS],
-                                 int *n_configs) {
+static det_status ask_heuristics(const graph *g, cudnnBackendHeurMode_t mode,
+                                 cudnnBackendDescriptor_t configs[MAX_CONFIGS], int *n_configs) {
     cudnnBackendDescriptor_t heuristics;
     int64_t n = 0;
     memset(configs, 0, MAX_CONFIGS * sizeof *configs);

@@ -37,14 +37,15 @@ det_status det_cuda_fail(cudaError_t error, const char *call, const char *file, 
 det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *file, int line) {
     (void)cudaGetLastError(); /* cuDNN and cublasLt leave theirs */
     int length = (int)strcspn(call, "(");
-    det_status ours = status == CUDNN_STATUS_ALLOC_FAILED || status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+    det_status ours = status == CUDNN_STATUS_ALLOC_FAILED ||
+                              status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
                               status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED
                           ? DET_ERROR_OUT_OF_MEMORY
                           : DET_ERROR_DEVICE;
     char reason[256] = "";
     cudnnGetLastErrorString(reason, sizeof reason);
-    return det_fail(ours, "%.*s -> %s%s%s (%s:%d)", length, call, cudnnGetErrorString(status), reason[0] ? ": " : "", reason,
-                    file_name(file), line);
+    return det_fail(ours, "%.*s -> %s%s%s (%s:%d)", length, call, cudnnGetErrorString(status), reason[0] ? ": " : "",
+                    reason, file_name(file), line);
 }
 
 det_status det_cublas_fail(cublasStatus_t status, const char *call, const char *file, int line) {
@@ -76,7 +77,8 @@ det_status det_cuda_enter(const det_device *device, int *previous) {
 det_status det_cuda_leave(const det_device *device, int previous, det_status status) {
     cudaError_t error = previous == device->index ? cudaSuccess : cudaSetDevice(previous);
     det_cuda_ignore(error);
-    return status == DET_OK && error != cudaSuccess ? det_cuda_fail(error, "cudaSetDevice", __FILE__, __LINE__) : status;
+    return status == DET_OK && error != cudaSuccess ? det_cuda_fail(error, "cudaSetDevice", __FILE__, __LINE__)
+                                                    : status;
 }
 
 int det_cuda_begin_release(const det_device *device) {

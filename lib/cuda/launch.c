@@ -278,8 +278,9 @@ static det_decode_args decode_args(const det_device *device, const det_step *ste
 }
 
 static const char *refuse_decode(const det_step *step) {
-    return step->node->u.decode.n_anchors > (int)DET_COUNT(((det_decode_level *)0)->anchors) ? "more than 4 anchors a cell"
-                                                                                            : NULL;
+    return step->node->u.decode.n_anchors > (int)DET_COUNT(((det_decode_level *)0)->anchors)
+               ? "more than 4 anchors a cell"
+               : NULL;
 }
 
 static det_status prepare_decode(det_device *device, det_step *step, const det_plan_facts *facts) {
@@ -299,7 +300,8 @@ RUN(decode) {
     return DET_OK;
 }
 
-#define DECODE {.refuse = refuse_decode, .prepare = prepare_decode, .run = run_decode, .release = free_state}
+#define DECODE                                                                                                         \
+    { .refuse = refuse_decode, .prepare = prepare_decode, .run = run_decode, .release = free_state }
 const det_kernel det_cuda_decode_scrfd = DECODE;
 const det_kernel det_cuda_decode_dfl = DECODE;
 const det_kernel det_cuda_decode_yolov5 = DECODE;

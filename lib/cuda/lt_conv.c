@@ -34,15 +34,16 @@ void det_lt_conv_free(det_lt_conv *conv) {
 
 static det_status describe(det_lt_conv *conv, const det_conv_problem *p) {
     const cublasOperation_t turned = CUBLAS_OP_T;
-    const cublasLtEpilogue_t epilogue = p->has_bias ? p->unit == DET_UNIT_RELU ? CUBLASLT_EPILOGUE_RELU_BIAS
-                                                                               : CUBLASLT_EPILOGUE_BIAS
-                                        : p->unit == DET_UNIT_RELU ? CUBLASLT_EPILOGUE_RELU
-                                                                   : CUBLASLT_EPILOGUE_DEFAULT;
+    const cublasLtEpilogue_t epilogue =
+        p->has_bias                ? p->unit == DET_UNIT_RELU ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS
+        : p->unit == DET_UNIT_RELU ? CUBLASLT_EPILOGUE_RELU
+                                   : CUBLASLT_EPILOGUE_DEFAULT;
     const uint64_t m = (uint64_t)p->c_out, n = (uint64_t)p->n * (uint64_t)p->h * (uint64_t)p->w, k = (uint64_t)p->c_in;
     cublasComputeType_t compute = p->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     CUBLAS_TRY(cublasLtMatmulDescCreate(&conv->product, compute, CUDA_R_32F));
     CUBLAS_TRY(cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
-    CUBLAS_TRY(cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    CUBLAS_TRY(
+        cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
     /* weight [c_out][c_in] is a column-major [c_in, c_out] */
     CUBLAS_TRY(cublasLtMatrixLayoutCreate(&conv->weight, data_type(p->type), k, m, (int64_t)k));
     CUBLAS_TRY(cublasLtMatrixLayoutCreate(&conv->x, data_type(p->type), k, n, p->x_stride));
@@ -56,7 +57,8 @@ static det_status prefer(cublasLtMatmulPreference_t preference) {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     const size_t most = WORKSPACE_BYTES;
     const uint32_t alignment = 16;
-    CUBLAS_TRY(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most));
+    CUBLAS_TRY(
+        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most));
     for (size_t i = 0; i < DET_COUNT(alignments); i++)
         CUBLAS_TRY(cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &alignment, sizeof alignment));
     return DET_OK;
@@ -66,10 +68,11 @@ static det_status prefer(cublasLtMatmulPreference_t preference) {
 static det_status ask(cublasLtHandle_t handle, det_lt_conv *conv, cublasLtMatmulPreference_t preference, bool *found) {
     cublasLtMatmulHeuristicResult_t result;
     int n = 0;
-    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, conv->product, conv->weight, conv->x, conv->y, conv->y,
-                                                           preference, 1, &result, &n);
+    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, conv->product, conv->weight, conv->x, conv->y,
+                                                           conv->y, preference, 1, &result, &n);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) {
-        det_log(DET_LOG_DEBUG, "cublasLtMatmulAlgoGetHeuristic -> %s: cuDNN will be asked", cublasLtGetStatusName(status));
+        det_log(DET_LOG_DEBUG, "cublasLtMatmulAlgoGetHeuristic -> %s: cuDNN will be asked",
+                cublasLtGetStatusName(status));
         return DET_OK;
     }
     if (status != CUBLAS_STATUS_SUCCESS)
@@ -149,6 +152,7 @@ det_status det_lt_conv_run(const det_lt_conv *conv, cublasLtHandle_t handle, con
         CUBLAS_TRY(cublasLtMatmulDescSetAttribute(conv->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &data->bias,
                                                   sizeof data->bias));
     CUBLAS_TRY(cublasLtMatmul(handle, conv->product, &one, data->weight, conv->weight, data->x, conv->x, &zero, data->y,
-                              conv->y, data->y, conv->y, &conv->algorithm, data->workspace, conv->workspace_bytes, stream));
+                              conv->y, data->y, conv->y, &conv->algorithm, data->workspace, conv->workspace_bytes,
+                              stream));
     return DET_OK;
 }

@@ -24,7 +24,8 @@ static det_status run_twice(det_context *context, results *r) {
     char message[1024];
     snprintf(message, sizeof message, "%s", det_last_error());
     fault_disarm();
-    if (det_run(context, pictures, 2, &output) != DET_OK || !same_objects(r, 0, &expected, 0) || !same_objects(r, 1, &expected, 1)) {
+    if (det_run(context, pictures, 2, &output) != DET_OK || !same_objects(r, 0, &expected, 0) ||
+        !same_objects(r, 1, &expected, 1)) {
         fprintf(stderr, "after '%s' the context fails: %s\n", message, det_last_error());
         _exit(1);
     }
@@ -57,7 +58,8 @@ typedef struct fault {
     fault_kind kind;
     long at;
     det_status wanted;
-    bool warm; /* after a life without faults: what the libraries keep for good is there already, and memory can be counted */
+    bool
+        warm; /* after a life without faults: what the libraries keep for good is there already, and memory can be counted */
 } fault;
 
 /* What is wrong with how call `at` failed, or NULL. */
@@ -73,7 +75,8 @@ static const char *judge(fault_kind kind, long at, det_status wanted, bool warm)
         return "the call did not come";
     if (status == DET_OK && !is_expected(&got))
         return "success, but the results are others";
-    if (status != wanted && !(status == DET_OK && (kind == FAULT_NEW || kind == FAULT_MEMORY))) /* oneDNN and qsort help themselves */
+    if (status != wanted &&
+        !(status == DET_OK && (kind == FAULT_NEW || kind == FAULT_MEMORY))) /* oneDNN and qsort help themselves */
         return det_status_name(status);
     if (status != DET_OK && !is_line(det_last_error()))
         return "no line that says why";
@@ -88,8 +91,8 @@ static int try_fault(const void *what) {
     const fault *f = what;
     const char *wrong = judge(f->kind, f->at, f->wanted, f->warm);
     if (wrong)
-        fprintf(stderr, "%s %ld%s: %s; the message is: %s\n", fault_names[f->kind], f->at, f->warm ? ", warm" : "", wrong,
-                det_last_error());
+        fprintf(stderr, "%s %ld%s: %s; the message is: %s\n", fault_names[f->kind], f->at, f->warm ? ", warm" : "",
+                wrong, det_last_error());
     return wrong != NULL;
 }
 
@@ -106,7 +109,8 @@ static long count_calls(fault_kind kind) {
         fault_disarm();
         _exit(write(ends[1], &n, sizeof n) != sizeof n);
     }
-    REQUIRE(child > 0 && waitpid(child, NULL, 0) == child && read(ends[0], &n, sizeof n) == sizeof n && n >= 0, "%s", fault_names[kind]);
+    REQUIRE(child > 0 && waitpid(child, NULL, 0) == child && read(ends[0], &n, sizeof n) == sizeof n && n >= 0, "%s",
+            fault_names[kind]);
     close(ends[0]);
     close(ends[1]);
     return n;
@@ -117,10 +121,17 @@ static const struct {
     det_status wanted;
     long least; /* calls that there must be */
 } rows[] = {
-    {FAULT_MEMORY, DET_ERROR_OUT_OF_MEMORY, 100}, {FAULT_NEW, DET_ERROR_OUT_OF_MEMORY, 100},
-    {FAULT_THREAD, DET_ERROR_OUT_OF_MEMORY, N_THREADS - 1}, {FAULT_LOCK, DET_ERROR_OUT_OF_MEMORY, 4},
-    {FAULT_OPEN, DET_ERROR_IO, 1}, {FAULT_READ, DET_ERROR_IO, 2}, {FAULT_END, DET_ERROR_IO, 2},
-    {FAULT_SIGNAL, DET_OK, 2}, {FAULT_SHORT, DET_OK, 2}, {FAULT_STAT, DET_ERROR_IO, 1}, {FAULT_MAP, DET_ERROR_OUT_OF_MEMORY, 10},
+    {FAULT_MEMORY, DET_ERROR_OUT_OF_MEMORY, 100},
+    {FAULT_NEW, DET_ERROR_OUT_OF_MEMORY, 100},
+    {FAULT_THREAD, DET_ERROR_OUT_OF_MEMORY, N_THREADS - 1},
+    {FAULT_LOCK, DET_ERROR_OUT_OF_MEMORY, 4},
+    {FAULT_OPEN, DET_ERROR_IO, 1},
+    {FAULT_READ, DET_ERROR_IO, 2},
+    {FAULT_END, DET_ERROR_IO, 2},
+    {FAULT_SIGNAL, DET_OK, 2},
+    {FAULT_SHORT, DET_OK, 2},
+    {FAULT_STAT, DET_ERROR_IO, 1},
+    {FAULT_MAP, DET_ERROR_OUT_OF_MEMORY, 10},
 };
 
 static void test_kind(int row, bool all) {

@@ -30,8 +30,8 @@ static void check_costs(const det_model *model, uint32_t flags, const int sizes[
     CHECK(most > 0 && whole.counts[0] > 0);
     for (int n = 1; n <= MOST; n++) {
         int64_t products = products_of(context, n, &r);
-        CHECK_MSG(products * MOST == most * sizes[n - 1], "%d pictures: %lld products, %d: %lld", n, (long long)products,
-                  MOST, (long long)most);
+        CHECK_MSG(products * MOST == most * sizes[n - 1], "%d pictures: %lld products, %d: %lld", n,
+                  (long long)products, MOST, (long long)most);
         for (int i = 0; i < n; i++)
             CHECK(same_objects(&whole, i, &r, i));
     }
@@ -44,7 +44,8 @@ static void test_refused(const det_model *model) {
     fake_cuda_fail("cublasLtMatmulAlgoCheck", 1, REFUSED);
     check_costs(model, 0, without_1);
     CHECK(fake_cuda_failed());
-    fake_cuda_fail("cublasLtMatmulAlgoCheck", 5, REFUSED); /* sizes 1, 2, 4 of the first product, 1 and 2 of the second */
+    fake_cuda_fail("cublasLtMatmulAlgoCheck", 5,
+                   REFUSED); /* sizes 1, 2, 4 of the first product, 1 and 2 of the second */
     check_costs(model, 0, without_2);
     CHECK(fake_cuda_failed());
 }

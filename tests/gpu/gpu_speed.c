@@ -26,7 +26,7 @@ static det_object objects[2][IN_FLIGHT][256 * ROOM];
 static int32_t counts[2][IN_FLIGHT][256];
 static double latencies[MAX_RUNS];
 
-#define OK(call) REQUIRE((call) == DET_OK, "%s", det_last_error())
+#define OK(call)      REQUIRE((call) == DET_OK, "%s", det_last_error())
 #define CUDA_OK(call) REQUIRE((call) == cudaSuccess, "%s", cudaGetErrorString(cudaGetLastError()))
 
 static double now(void) {
@@ -54,8 +54,12 @@ static void make_pictures(void) {
         CUDA_OK(cudaMalloc(&plane, n_bytes));
         CUDA_OK(cudaMemcpyAsync(plane, noise, n_bytes, cudaMemcpyHostToDevice, stream));
         CUDA_OK(cudaStreamSynchronize(stream));
-        pictures[i] = (det_image){.planes = {plane}, .strides = {SIDE * 3}, .width = SIDE, .height = SIDE,
-                                  .format = DET_RGB8, .memory = DET_MEMORY_DEVICE};
+        pictures[i] = (det_image){.planes = {plane},
+                                  .strides = {SIDE * 3},
+                                  .width = SIDE,
+                                  .height = SIDE,
+                                  .format = DET_RGB8,
+                                  .memory = DET_MEMORY_DEVICE};
     }
     CUDA_OK(cudaStreamDestroy(stream));
     free(noise);
@@ -99,8 +103,10 @@ static void choose_pictures(det_image *images, int batch, int run) {
 }
 
 static det_output output_of(int context, int place) {
-    return (det_output){.struct_size = sizeof(det_output), .objects = objects[context][place],
-                        .counts = counts[context][place], .max_objects = ROOM};
+    return (det_output){.struct_size = sizeof(det_output),
+                        .objects = objects[context][place],
+                        .counts = counts[context][place],
+                        .max_objects = ROOM};
 }
 
 /* One run after the other; returns how many were measured. */
@@ -199,7 +205,8 @@ static int32_t precision_of(const char *name) {
 
 static void print_stages(const det_profile *p) {
     printf("\"upload_ms\": %.4f, \"preprocess_ms\": %.4f, \"network_ms\": %.4f, \"decode_ms\": %.4f, \"nms_ms\": %.4f",
-           (double)p->upload_ms, (double)p->preprocess_ms, (double)p->network_ms, (double)p->decode_ms, (double)p->nms_ms);
+           (double)p->upload_ms, (double)p->preprocess_ms, (double)p->network_ms, (double)p->decode_ms,
+           (double)p->nms_ms);
 }
 
 /* Mean milliseconds of every layer, in a context of its own. */
@@ -232,8 +239,8 @@ static void print_layers(const det_model *model, const det_context_options *plai
     det_context_destroy(context);
 }
 
-static void measure(const det_model *model, const char *precision, int batch, double seconds, double bandwidth, bool tune,
-                    bool layers) {
+static void measure(const det_model *model, const char *precision, int batch, double seconds, double bandwidth,
+                    bool tune, bool layers) {
     det_context_options options;
     det_context_options_init(&options);
     options.device = DET_DEVICE_CUDA;
@@ -256,12 +263,13 @@ static void measure(const det_model *model, const char *precision, int batch, do
     n = measure_latency(contexts[0], batch, seconds);
     OK(det_context_get_profile(contexts[0], &profile));
     double roof = roof_ms(&profile, bandwidth), rate = measure_throughput(contexts, batch, seconds);
-    printf("{\"family\": \"%s\", \"variant\": \"%s\", \"precision\": \"%s\", \"tuned\": %s, \"batch\": %d, \"runs\": %d, ",
-           info.family, info.variant, precision, tune ? "true" : "false", batch, n);
+    printf(
+        "{\"family\": \"%s\", \"variant\": \"%s\", \"precision\": \"%s\", \"tuned\": %s, \"batch\": %d, \"runs\": %d, ",
+        info.family, info.variant, precision, tune ? "true" : "false", batch, n);
     printf("\"median_ms\": %.4f, \"p99_ms\": %.4f, \"pictures_per_second\": %.1f, \"create_s\": %.3f, ",
-           latencies[n / 2],
-           latencies[n * 99 / 100], rate, created);
-    printf("\"one_picture_ms\": %.4f, \"same_bytes\": %s, ", one, gives_same_bytes(contexts[0], batch) ? "true" : "false");
+           latencies[n / 2], latencies[n * 99 / 100], rate, created);
+    printf("\"one_picture_ms\": %.4f, \"same_bytes\": %s, ", one,
+           gives_same_bytes(contexts[0], batch) ? "true" : "false");
     print_stages(&profile);
     printf(", \"roof_ms\": %.4f, \"copy_gbs\": %.1f", roof, 1e-9 * bandwidth);
     printf(", \"gmac\": %.3f, \"weights_bytes\": %lld, \"arena_bytes\": %lld", 1e-9 * (double)about.macs,

@@ -39,7 +39,8 @@ int InitializeInjectionNvtx2(NvtxGetExportTableFunc_t get_table) {
     const NvtxExportTableCallbacks *callbacks = get_table(NVTX_ETID_CALLBACKS);
     NvtxFunctionTable table;
     unsigned int n = 0;
-    if (!callbacks || !callbacks->GetModuleFunctionTable(NVTX_CB_MODULE_CORE, &table, &n) || n <= NVTX_CBID_CORE_RangePop)
+    if (!callbacks || !callbacks->GetModuleFunctionTable(NVTX_CB_MODULE_CORE, &table, &n) ||
+        n <= NVTX_CBID_CORE_RangePop)
         return 0;
     *table[NVTX_CBID_CORE_RangePushA] = (NvtxFunctionPointer)(void (*)(void))on_push;
     *table[NVTX_CBID_CORE_RangePop] = (NvtxFunctionPointer)(void (*)(void))on_pop;

@@ -17,7 +17,8 @@ static const char *recorded(void) {
 static void check_order(const char *what, const char *ranges, const char *const *lines, int n) {
     for (int i = 0; i < n; i++) {
         const char *at = strstr(ranges, lines[i]);
-        CHECK_MSG(at, "%s: no '%.*s' where it should be among:\n%s", what, (int)strcspn(lines[i], "\n"), lines[i], ranges);
+        CHECK_MSG(at, "%s: no '%.*s' where it should be among:\n%s", what, (int)strcspn(lines[i], "\n"), lines[i],
+                  ranges);
         ranges = at ? at + strlen(lines[i]) : ranges;
     }
 }
@@ -37,10 +38,10 @@ static void run_once(const det_model *model, uint32_t flags) {
 
 int main(void) {
     static const char *const with_graph[] = {"libdetect capture\n", ".preprocess\n", ".backbone.0.0\n",
-                                             ".decode_scrfd\n", ".nms\n", "libdetect run\n", ".upload\n", ".graph\n",
-                                             ".download\n"};
+                                             ".decode_scrfd\n",     ".nms\n",        "libdetect run\n",
+                                             ".upload\n",           ".graph\n",      ".download\n"};
     static const char *const without[] = {"libdetect run\n", ".upload\n", ".preprocess\n", ".backbone.0.0\n",
-                                          ".decode_scrfd\n", ".nms\n", ".download\n"};
+                                          ".decode_scrfd\n", ".nms\n",    ".download\n"};
     det_model *model = open_made(make_model_name(0));
     run_once(model, 0);
     if (getenv("NVTX_INJECTION64_PATH"))

@@ -74,7 +74,8 @@ static double test_row(const op_row *row, const det_context_options *options, co
     CHECK_MSG(rig_concatenated(&all), "%s: the concatenation has something else", name);
     check_repeats(&all, &twin, name);
     check_alone(&all, &one, name);
-    CHECK_MSG(rig_guards_intact(&all) && rig_guards_intact(&twin) && rig_guards_intact(&one), "%s: writes outside its output", name);
+    CHECK_MSG(rig_guards_intact(&all) && rig_guards_intact(&twin) && rig_guards_intact(&one),
+              "%s: writes outside its output", name);
     close_rigs(&all, &twin, &one);
     return error;
 }

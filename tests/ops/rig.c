@@ -6,7 +6,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(address, n_bytes) ((void)(address), (void)(n_bytes))
+#define ASAN_POISON_MEMORY_REGION(address, n_bytes)   ((void)(address), (void)(n_bytes))
 #define ASAN_UNPOISON_MEMORY_REGION(address, n_bytes) ((void)(address), (void)(n_bytes))
 #endif
 
@@ -49,7 +49,8 @@ static void close_buffer(rig_buffer *b) {
 
 bool rig_guards_intact(const rig *r) {
     for (int i = 0; i < RIG_MAX_BUFFERS; i++) {
-        if ((r->tensors[i].memory && !intact(&r->tensors[i])) || (r->workspaces[i].memory && !intact(&r->workspaces[i])))
+        if ((r->tensors[i].memory && !intact(&r->tensors[i])) ||
+            (r->workspaces[i].memory && !intact(&r->workspaces[i])))
             return false;
     }
     return intact(&r->objects);
@@ -269,7 +270,8 @@ static det_status send_candidates(const rig *r, const det_step *step) {
     int most = DET_MAX(1, r->row->max_candidates);
     for (int i = 0; i < r->batch; i++)
         det_candidates_sort(det_candidates_of(r->step->inputs[0], most, i));
-    return r->plan.backend->write(r->plan.device, step->inputs[0], (size_t)r->plan.candidates_bytes, r->step->inputs[0]);
+    return r->plan.backend->write(r->plan.device, step->inputs[0], (size_t)r->plan.candidates_bytes,
+                                  r->step->inputs[0]);
 }
 
 static det_status send_inputs(const rig *r, const det_step *step) {
@@ -309,7 +311,8 @@ void rig_round_inputs(rig *r) {
     REQUIRE(send_inputs(r, step) == DET_OK, "%s", det_last_error());
     for (int i = 0; i < step->node->n_inputs; i++) {
         REQUIRE(r->plan.backend->get(r->plan.device, step->inputs[i], step->input_shapes[i], step->input_strides[i],
-                                     r->inputs[i]) == DET_OK, "%s", det_last_error());
+                                     r->inputs[i]) == DET_OK,
+                "%s", det_last_error());
         memcpy(r->step->inputs[i], r->inputs[i], r->tensors[step->node->inputs[i]].n_bytes);
     }
 }

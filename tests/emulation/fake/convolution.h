@@ -23,7 +23,7 @@ struct Tensor {
 struct Convolution {
     Tensor x, w, y; /* w: [c_out, k_h, k_w, c_in / groups] */
     int64_t pad_h, pad_w, stride_h, stride_w;
-    bool tf32;    /* inputs are rounded so */
+    bool tf32;     /* inputs are rounded so */
     int64_t split; /* 2: the channels of each window are added up in two sums, which are joined at the end; else 1 */
 
     int64_t groups() const {

@@ -84,8 +84,7 @@ static void test_cache(void) {
     det_cudnn_conv *conv = NULL;
     int n = 0, before = absent_device_loads();
     CHECK(det_cudnn_conv_find(&device, &p, false, 1, &conv, &n) == DET_OK && n == 1);
-    CHECK_MSG(before > 0 && absent_device_loads() == before, "%d modules, then %d", before,
-              absent_device_loads());
+    CHECK_MSG(before > 0 && absent_device_loads() == before, "%d modules, then %d", before, absent_device_loads());
     if (n == 1)
         det_cudnn_conv_free(conv);
 }

@@ -126,7 +126,8 @@ cudnnStatus_t finalize_convolution_operation(Descriptor &d) {
     auto before = conv->all<int64_t>(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS),
          after = conv->all<int64_t>(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS),
          strides = conv->all<int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
-    Convolution c = {tensor_of(*x), tensor_of(*w), tensor_of(*y), before[0], before[1], strides[0], strides[1], false, 1};
+    Convolution c = {tensor_of(*x), tensor_of(*w), tensor_of(*y), before[0], before[1],
+                     strides[0],    strides[1],    false,         1};
     if (c.x.c % c.w.c || c.y.c != c.w.n || c.w.n % c.groups() || c.y.n != c.x.n)
         return refuse(CUDNN_STATUS_BAD_PARAM, "channels %lld -> %lld do not fit filters [%lld, %lld]", (long long)c.x.c,
                       (long long)c.y.c, (long long)c.w.n, (long long)c.w.c);

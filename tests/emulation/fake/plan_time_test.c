@@ -88,15 +88,19 @@ static void plan_network(det_model *model, int max_batch) {
     det_context_options_init(&options);
     options.precision = DET_FP16;
     det_plan plan = {.backend = &backend};
-    det_plan_options what = {.max_batch = max_batch, .width = info->input_width, .height = info->input_height,
-                             .max_candidates = 4096, .shared = &model->shared};
+    det_plan_options what = {.max_batch = max_batch,
+                             .width = info->input_width,
+                             .height = info->input_height,
+                             .max_candidates = 4096,
+                             .shared = &model->shared};
     int before = absent_device_loads();
     double begin = cpu_seconds();
     REQUIRE(backend.open(&options, &plan.device) == DET_OK, "%s", det_last_error());
     REQUIRE(det_plan_build(&plan, &model->weights, &what) == DET_OK, "%s", det_last_error());
     double seconds = cpu_seconds() - begin;
     int n_kernels = absent_device_loads() - before;
-    printf("%s %s, max_batch %d: %.2f s, %d kernels compiled; ", info->family, info->variant, max_batch, seconds, n_kernels);
+    printf("%s %s, max_batch %d: %.2f s, %d kernels compiled; ", info->family, info->variant, max_batch, seconds,
+           n_kernels);
     print_engines(&plan);
     CHECK_MSG(n_kernels <= MOST_KERNELS, "%s: %d kernels are compiled", info->variant, n_kernels);
     for (int i = 0; i < DET_MAX_SIZES; i++)
