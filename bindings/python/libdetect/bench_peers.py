@@ -160,7 +160,7 @@ def ncnn(stem: Path, threads: int, half: bool = False) -> Network:
         net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
     for load, end in ((net.load_param, "param"), (net.load_model, "bin")):
         if load(f"{stem}.ncnn.{end}") != 0:
-            raise RuntimeError(f"ncnn cannot load {stem}.ncnn.{end}")
+            raise RuntimeError(f"ncnn cannot load {stem.name}.ncnn.{end}")
     first, names = net.input_names()[0], sorted(net.output_names(), key=lambda name: (len(name), name))
 
     def heads(x: Array) -> List[Array]:
@@ -170,7 +170,7 @@ def ncnn(stem: Path, threads: int, half: bool = False) -> Network:
             for name in names:
                 status, mat = extractor.extract(name)
                 if status != 0:
-                    raise RuntimeError(f"ncnn cannot compute {name} of {stem}.ncnn.param")
+                    raise RuntimeError(f"ncnn cannot compute {name} of {stem.name}.ncnn.param")
                 found.append(np.asarray(mat))  # shares the memory and keeps it alive
             return found
 
