@@ -258,11 +258,12 @@ static void test_streams(const det_model *model) {
         free_picture(&images[i]);
 }
 
-static cudaGraphExec_t capture_run(det_context *context, const det_image *picture, det_output *output,
-                                   cudaStream_t stream) {
+static cudaGraphExec_t capture_run(det_context *context, const det_image *picture, const det_image *too_large,
+                                   det_output *output, cudaStream_t stream) {
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    EXPECT(det_run_async(context, too_large, 1, output, stream), DET_ERROR_UNSUPPORTED, "max_image_bytes");
     OK(det_run_async(context, picture, 1, output, stream));
     EXPECT(det_run_async(context, picture, 1, output, stream), DET_ERROR_UNSUPPORTED, "captured before");
     CUDA_OK(cudaStreamEndCapture(stream, &graph));
@@ -294,7 +295,7 @@ static void test_capture(const det_model *model, bool on_host) {
     cudaStream_t stream;
     run(context, &picture, 1, &expected);
     CUDA_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    cudaGraphExec_t exec = capture_run(context, on_host ? &lasting : &device, &output, stream);
+    cudaGraphExec_t exec = capture_run(context, on_host ? &lasting : &device, &large, &output, stream);
     for (int i = 0; i < 3; i++)
         replay(exec, &output, stream, &expected);
     run(context, &picture, 1, &r); /* the context still runs by itself */
