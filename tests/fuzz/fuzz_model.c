@@ -1,6 +1,8 @@
 /* Opens whatever it is given as a model file and, when that works, plans its network for a small picture and runs it. */
 #include "try_model.h"
 
+#include <stdbool.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     try_model(data, n_bytes);
     return 0;
@@ -25,14 +27,17 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n_bytes, size_t max_bytes, 
     if (seed % 16 == 0 || n_bytes < LENGTH_BYTES || length > n_bytes - LENGTH_BYTES)
         return LLVMFuzzerMutate(data, n_bytes, max_bytes);
     uint8_t *header = data + LENGTH_BYTES;
-    size_t rest = n_bytes - LENGTH_BYTES - length;
-    if (seed % 4 == 0)
-        return LENGTH_BYTES + length + LLVMFuzzerMutate(header + length, rest, max_bytes - LENGTH_BYTES - length);
+    size_t rest = n_bytes - LENGTH_BYTES - length, free_bytes = max_bytes - n_bytes;
+    bool in_header = seed % 4 != 0;
+    if (free_bytes + (in_header ? length : rest) == 0) /* LLVMFuzzerMutate makes a byte even where there is no room */
+        return LLVMFuzzerMutate(data, n_bytes, max_bytes);
+    if (!in_header)
+        return LENGTH_BYTES + length + LLVMFuzzerMutate(header + length, rest, rest + free_bytes);
     uint8_t *kept = malloc(rest + 1);
     if (!kept)
         return n_bytes;
     memcpy(kept, header + length, rest);
-    length = LLVMFuzzerMutate(header, length, max_bytes - LENGTH_BYTES - rest);
+    length = LLVMFuzzerMutate(header, length, length + free_bytes);
     memcpy(header + length, kept, rest);
     free(kept);
     for (int i = 0; i < LENGTH_BYTES; i++)
