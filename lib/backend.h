@@ -85,9 +85,9 @@ typedef struct det_step {
     det_shape input_shapes[DET_MAX_INPUTS], output_shape; /* n is max_batch */
     void *inputs[DET_MAX_INPUTS], *output;
     int input_strides[DET_MAX_INPUTS], output_stride; /* elements from one pixel to the next */
-    det_shape into_shape; /* of node->into */
-    void *into;           /* NULL when there is none */
-    void *workspace;      /* shared by all steps, of the largest workspace_bytes */
+    det_shape into_shape;                             /* of node->into */
+    void *into;                                       /* NULL when there is none */
+    void *workspace;                                  /* shared by all steps, of the largest workspace_bytes */
 
     void *state; /* the kernel's, from prepare */
     size_t workspace_bytes, weights_bytes;
@@ -117,7 +117,7 @@ typedef struct det_plan det_plan;
 
 typedef struct det_backend {
     const char *name;
-    int32_t device_type;    /* DET_DEVICE_* */
+    int32_t device_type; /* DET_DEVICE_* */
     /* Checks device_index, precision and n_threads, and replaces what is 0 there by what it chose. */
     det_status (*open)(det_context_options *options, det_device **device);
     void (*close)(det_device *device);
@@ -165,6 +165,8 @@ typedef struct det_core {
 /* The one symbol of libdetect_cuda.so; NULL when the two are not of one version. */
 #define DET_CUDA_ENTRY "det_cuda_backend"
 typedef const det_backend *(*det_cuda_entry_fn)(int abi, const det_core *core);
-enum { DET_BACKEND_ABI = 1 };
+/* Differs between builds whose structs do: for users of plan.h. */
+#define DET_BACKEND_ABI                                                                                                \
+    ((int)(((sizeof(det_backend) * 31 + sizeof(det_plan)) * 31 + sizeof(det_step)) * 31 + sizeof(det_node)))
 
 #endif

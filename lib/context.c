@@ -22,24 +22,7 @@ void det_model_release(det_model *model) {
     det_free(model);
 }
 
-/* Opens the device that the options ask for; for AUTO CUDA where it works, else the CPU. */
 static det_status open_device(det_context_options *options, det_plan *plan) {
-    if (options->device == DET_DEVICE_AUTO && !det_module_has_driver())
-        options->device = DET_DEVICE_CPU;
-    if (options->device == DET_DEVICE_AUTO) {
-        det_context_options cuda = *options;
-        cuda.device = DET_DEVICE_CUDA;
-        det_status status = open_device(&cuda, plan);
-        if (status == DET_OK) {
-            *options = cuda;
-            return DET_OK;
-        }
-        if (status != DET_ERROR_NO_DEVICE && status != DET_ERROR_DEVICE)
-            return status;
-        int level = status == DET_ERROR_NO_DEVICE ? DET_LOG_INFO : DET_LOG_WARNING;
-        det_log(level, "no CUDA device, the CPU will do: %s", det_last_error());
-        options->device = DET_DEVICE_CPU;
-    }
     const det_backend *backend;
     DET_TRY(det_backend_find(options->device, &backend));
     DET_TRY(backend->open(options, &plan->device));
@@ -80,7 +63,8 @@ static det_status build(det_context *c, bool keep_taps) {
     return DET_OK;
 }
 
-det_status det_context_build(det_model *model, const det_context_options *options, bool keep_taps, det_context **out) {
+static det_status build_on(int32_t device, det_model *model, const det_context_options *options, bool keep_taps,
+                           det_context **out) {
     det_context *c = det_alloc_array(1, sizeof *c);
     if (!c)
         return DET_ERROR_OUT_OF_MEMORY;
@@ -89,6 +73,7 @@ det_status det_context_build(det_model *model, const det_context_options *option
     det_model_retain(model);
     c->model = model;
     c->options = *options;
+    c->options.device = device;
     det_status status = build(c, keep_taps);
     if (status != DET_OK) {
         det_context_free(c);
@@ -96,6 +81,20 @@ det_status det_context_build(det_model *model, const det_context_options *option
     }
     *out = c;
     return DET_OK;
+}
+
+/* For AUTO on CUDA where it works, else on the CPU. */
+det_status det_context_build(det_model *model, const det_context_options *options, bool keep_taps, det_context **out) {
+    if (options->device != DET_DEVICE_AUTO)
+        return build_on(options->device, model, options, keep_taps, out);
+    if (det_module_has_driver()) {
+        det_status status = build_on(DET_DEVICE_CUDA, model, options, keep_taps, out);
+        if (status != DET_ERROR_NO_DEVICE && status != DET_ERROR_DEVICE)
+            return status;
+        int level = status == DET_ERROR_NO_DEVICE ? DET_LOG_INFO : DET_LOG_WARNING;
+        det_log(level, "no CUDA device, the CPU will do: %s", det_last_error());
+    }
+    return build_on(DET_DEVICE_CPU, model, options, keep_taps, out);
 }
 
 void det_context_free(det_context *c) {

@@ -22,7 +22,8 @@
  * of threads: it queues their pictures and runs them in batches on contexts of its own.
  *
  * Processes. After a fork a model is as good in the child as in the parent. A context belongs to the process that made it:
- * in the child its calls fail with DET_ERROR_UNSUPPORTED, and det_context_destroy leaves the child's copy alone.
+ * in the child its calls fail with DET_ERROR_UNSUPPORTED (but for det_context_get_info), and det_context_destroy leaves the
+ * child's copy alone.
  *
  * Structs. Those that begin with `struct_size` may grow at their end in later versions: set it to sizeof the struct
  * (the *_init functions do). Those that stand in arrays (det_image, det_object, det_layer_time, det_pool_device) never
@@ -79,7 +80,8 @@ enum {
 DET_API const char *det_status_name(det_status status);
 
 /** What went wrong in the last libdetect call of this thread that failed: one line, never NULL, "" at first.
- *  The text is valid until this thread's next failing call. */
+ *  The text is valid until this thread's next call that may fail: one that found another way in the end (AUTO without a
+ *  GPU, say) leaves its own. */
 DET_API const char *det_last_error(void);
 
 /** The library's version, such as "0.1.0". */
@@ -150,7 +152,7 @@ typedef struct det_model_info {
 /** Opens a model file (docs/model_file.md) and checks all of it.
  *  @param path   file name
  *  @param model  receives the model; the caller closes it. NULL after a failure
- *  Fails with DET_ERROR_IO, DET_ERROR_BAD_MODEL, DET_ERROR_UNSUPPORTED (a family or format version unknown to this
+ *  Fails with DET_ERROR_IO, DET_ERROR_BAD_MODEL, DET_ERROR_UNSUPPORTED (a format version unknown to this
  *  library), DET_ERROR_OUT_OF_MEMORY. */
 DET_API det_status det_model_open(const char *path, det_model **model);
 
@@ -209,7 +211,7 @@ static inline void det_context_options_init(det_context_options *options) {
  *  @param options  NULL: defaults
  *  @param context  receives the context; the caller destroys it. NULL after a failure
  *  Fails with DET_ERROR_INVALID_ARGUMENT, DET_ERROR_BAD_MODEL (tensors missing, surplus or of the wrong shape),
- *  DET_ERROR_NO_DEVICE, DET_ERROR_UNSUPPORTED, DET_ERROR_OUT_OF_MEMORY. */
+ *  DET_ERROR_NO_DEVICE, DET_ERROR_DEVICE, DET_ERROR_UNSUPPORTED, DET_ERROR_OUT_OF_MEMORY. */
 DET_API det_status det_context_create(const det_model *model, const det_context_options *options,
                                       det_context **context);
 
@@ -307,12 +309,14 @@ typedef void *det_stream;
 /** Detects in n pictures and waits for the results.
  *  @param images  n pictures, each of its own size and format
  *  @param n       1 to max_batch
- *  Fails with DET_ERROR_INVALID_ARGUMENT (nothing is written), DET_ERROR_BUSY, DET_ERROR_DEVICE. No objects is success.
- *  The context stays usable after a failure. Takes no memory. */
+ *  Pictures in device memory must be complete: the context's own stream waits for no other.
+ *  Fails with DET_ERROR_INVALID_ARGUMENT (nothing is written), DET_ERROR_BUSY, DET_ERROR_DEVICE, DET_ERROR_OUT_OF_MEMORY
+ *  (CUDA: room for a host picture larger than max_image_bytes, which is all that a run takes). No objects is success.
+ *  The context stays usable after a failure, unless its device does not recover. */
 DET_API det_status det_run(det_context *context, const det_image *images, int32_t n, const det_output *output);
 
-/** The same, enqueued on `stream`: the planes are borrowed and the output undefined until the stream reaches the
- *  end of the run. On the CPU, `stream` must be NULL and the run completes before the call returns. */
+/** The same, enqueued on `stream`: the planes are read, borrowed, and the output undefined until the stream reaches
+ *  the end of the run. On the CPU, `stream` must be NULL and the run completes before the call returns. */
 DET_API det_status det_run_async(det_context *context, const det_image *images, int32_t n, const det_output *output,
                                  det_stream stream);
 

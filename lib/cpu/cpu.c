@@ -98,6 +98,8 @@ static void close_cpu(det_device *device) {
 static det_status open_cpu(det_context_options *options, det_device **out) {
     if (options->device_index != 0)
         DET_FAIL(DET_ERROR_NO_DEVICE, "device_index is %d; the CPU is device 0", options->device_index);
+    if (options->device_uuid)
+        DET_FAIL(DET_ERROR_NO_DEVICE, "the CPU has no UUID; %.64s was asked for", options->device_uuid);
     if (options->precision != DET_PRECISION_AUTO && options->precision != DET_FP32)
         DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone; precision %d was asked for",
                  options->precision);

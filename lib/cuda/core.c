@@ -7,7 +7,7 @@
 
 enum { MESSAGE_BYTES = 1024 };
 
-static const det_core *core; /* set once, before anything else runs */
+static const det_core *_Atomic core; /* set before anything else runs, and again to the same for every context */
 
 #define FORMAT(message, format)                                                                                        \
     char message[MESSAGE_BYTES];                                                                                       \

@@ -21,6 +21,7 @@ static det_status status_of(cudaError_t error) {
     case cudaErrorInvalidDevice:
     case cudaErrorStubLibrary:
     case cudaErrorCompatNotSupportedOnDevice:
+    case cudaErrorNoKernelImageForDevice:
         return DET_ERROR_NO_DEVICE;
     default:
         return DET_ERROR_DEVICE;
@@ -118,17 +119,7 @@ static det_status find_uuid(const char *wanted, int n_devices, int *index) {
              wanted);
 }
 
-enum { LEAST_MAJOR = 7, BF16_MAJOR = 8 };
-
-static det_status choose_precision(det_context_options *options, const struct cudaDeviceProp *properties) {
-    if (options->precision == DET_PRECISION_AUTO)
-        options->precision = DET_FP16;
-    bool newer = options->precision == DET_BF16 || options->precision == DET_TF32;
-    if (newer && properties->major < BF16_MAJOR)
-        DET_FAIL(DET_ERROR_UNSUPPORTED, "%s has compute capability %d.%d; bf16 and tf32 need 8.0", properties->name,
-                 properties->major, properties->minor);
-    return DET_OK;
-}
+enum { LEAST_MAJOR = 8 }; /* what the module is built for, at the least */
 
 static det_status find_device(det_context_options *options, struct cudaDeviceProp *properties) {
     int n_devices = 0, driver = 0;
@@ -147,7 +138,9 @@ static det_status find_device(det_context_options *options, struct cudaDevicePro
     if (properties->major < LEAST_MAJOR)
         DET_FAIL(DET_ERROR_NO_DEVICE, "%s has compute capability %d.%d; %d.0 is the least", properties->name,
                  properties->major, properties->minor, LEAST_MAJOR);
-    return choose_precision(options, properties);
+    if (options->precision == DET_PRECISION_AUTO)
+        options->precision = DET_FP16;
+    return DET_OK;
 }
 
 static det_status make_handles(det_device *device) {

@@ -149,7 +149,8 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
                           bool capturing, bool wait) {
     det_runner *r = device->runner;
     const det_graph *graph = det_graph_for(r, frame->n);
-    if (!capturing && r->has_run && stream != r->last_stream) /* two runs of one context share its memory */
+    /* Two runs of one context share its memory. One handle may be two streams: each thread's own, or a destroyed one. */
+    if (!capturing && r->has_run)
         CUDA_TRY(cudaStreamWaitEvent(stream, r->events[DET_AT_END], 0));
     if (!capturing)
         DET_TRY(det_runner_mark(r, DET_AT_BEGIN, stream, false));
@@ -166,7 +167,6 @@ static det_status enqueue(det_device *device, det_plan *plan, const det_frame *f
     if (capturing)
         return DET_OK;
     r->has_run = true;
-    r->last_stream = stream;
     s->used = true;
     CUDA_TRY(cudaEventRecord(s->done, stream));
     return det_runner_mark(r, DET_AT_END, stream, false);

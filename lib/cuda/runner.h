@@ -55,7 +55,6 @@ struct det_runner {
     cudaEvent_t events[DET_N_EVENTS],
         *step_events; /* step_events: one per step and one before, when layers are timed */
     int n_steps;
-    cudaStream_t last_stream;
     bool profiled;          /* somebody looks at ranges */
     bool has_run, captured; /* captured: by a caller, with the slot for that */
     int n_graphs;
