@@ -132,7 +132,7 @@ typedef struct det_model_info {
     const char *variant;            /**< "2.5g-kps", "n", ...                                                     */
     const char *licence;            /**< of the weights; "" when the file does not say                            */
     const char *source;             /**< name of the file that the weights came from; "" when unknown             */
-    const char *source_sha256;      /**< 64 hexadecimal digits, or ""                                             */
+    const char *source_sha256;      /**< of a converted checkpoint: 64 hexadecimal digits; else "". Not checked */
     const char *const *class_names; /**< n_classes names, UTF-8                                                   */
     int32_t n_classes;
     int32_t n_landmarks;            /**< per object: 0 or 5                                                       */
@@ -470,7 +470,7 @@ typedef void (*det_answer_fn)(void *user, const det_answer *answer);
  *  @param user      passed to the callback
  *  @param ticket    receives the request's number: from 1, rising, never used again by this pool. May be NULL when
  *                   there is a callback, which may come before this call returns
- *  Fails with DET_ERROR_INVALID_ARGUMENT, DET_ERROR_QUEUE_FULL (capacity, or no room to copy), DET_ERROR_CLOSED,
+ *  Fails with DET_ERROR_INVALID_ARGUMENT, DET_ERROR_QUEUE_FULL (capacity, or no room to copy now), DET_ERROR_CLOSED,
  *  DET_ERROR_NO_DEVICE (all devices have failed); then the request is not taken and nothing will call back. */
 DET_API det_status det_pool_submit(det_pool *pool, const det_image *image, const det_request *request,
                                    det_answer_fn callback, void *user, uint64_t *ticket);

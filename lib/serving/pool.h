@@ -122,6 +122,8 @@ void det_pool_expire(det_pool *pool);
 void det_pool_end_waiting(det_pool *pool, det_status status, const char *message);
 /* Wakes the worker that should look at the queue now. `slot`: what is new there; NULL: everything may be. */
 void det_pool_wake_leader(det_pool *pool, const det_slot *slot);
+/* Tells those who should know of a request that has come, or come back, to the queue. */
+void det_pool_announce(det_pool *pool, const det_slot *slot);
 /* Makes an idle worker the leader, when there is none. */
 void det_pool_find_leader(det_pool *pool);
 

@@ -57,6 +57,15 @@ static det_status refuse(const det_pool *pool) {
     return DET_OK;
 }
 
+/* A picture that the whole memory has no place for never fits. */
+static det_status fail_to_stage(const det_pool *pool, size_t n_bytes) {
+    if (n_bytes > det_staging_capacity(&pool->staging))
+        return det_fail(DET_ERROR_INVALID_ARGUMENT, "a picture of %zu bytes to copy; staging_bytes is %zu", n_bytes,
+                        pool->setup.staging_bytes);
+    return det_fail(DET_ERROR_QUEUE_FULL, "no room to copy %zu bytes: %lld of %zu are in use", n_bytes,
+                    (long long)pool->staging.used_bytes, pool->setup.staging_bytes);
+}
+
 /* Room for the request: a slot, its group, and staging memory. All or nothing. */
 static det_status reserve(det_pool *pool, const det_image *image, const order *o, det_slot **out) {
     det_slot *slot = det_queue_acquire(&pool->queue);
@@ -70,8 +79,7 @@ static det_status reserve(det_pool *pool, const det_image *image, const order *o
     if (status == DET_OK && o->request.pixels == DET_PIXELS_COPIED) {
         slot->staged = det_staging_take(&pool->staging, det_staging_bytes(image));
         if (!slot->staged)
-            status = det_fail(DET_ERROR_QUEUE_FULL, "no room to copy %zu bytes: %lld of %zu are in use",
-                              det_staging_bytes(image), (long long)pool->staging.used_bytes, pool->setup.staging_bytes);
+            status = fail_to_stage(pool, det_staging_bytes(image));
     }
     if (status != DET_OK) {
         det_pool_free_slot(pool, slot);
@@ -103,9 +111,7 @@ static void queue_request(det_pool *pool, det_slot *slot, const order *o) {
     pool->n_open++;
     pool->stats.n_submitted++;
     pool->stats.max_waiting = DET_MAX(pool->stats.max_waiting, pool->queue.n_waiting);
-    det_pool_wake_leader(pool, slot);
-    if (slot->deadline_us < pool->clerk_until_us)
-        pthread_cond_signal(&pool->clerk_wake);
+    det_pool_announce(pool, slot);
 }
 
 /* With the mutex, but while the picture is copied. */

@@ -36,6 +36,10 @@ void det_staging_copy(det_image *image, void *to) {
     }
 }
 
+size_t det_staging_capacity(const det_staging *s) {
+    return (size_t)s->n_pages * PAGE_BYTES;
+}
+
 /* Joins the free blocks that follow a free one. */
 static int join(det_staging *s, int at) {
     while (at - s->blocks[at] < s->n_pages && s->blocks[at - s->blocks[at]] < 0)

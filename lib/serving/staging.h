@@ -22,6 +22,8 @@ void det_staging_give(det_staging *staging, void *pointer);
 
 /* Bytes of a picture whose rows lie side by side. */
 size_t det_staging_bytes(const det_image *image);
+/* The most that ever fits. */
+size_t det_staging_capacity(const det_staging *s);
 /* Copies a picture there and points `image` at the copy. */
 void det_staging_copy(det_image *image, void *to);
 

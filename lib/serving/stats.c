@@ -37,7 +37,7 @@ void det_pool_count_run(det_pool *pool, det_worker *worker, int n, int64_t run_u
 
 det_status det_pool_get_stats(det_pool *pool, det_pool_stats *stats) {
     DET_TRY(det_pool_check(pool, "det_pool_get_stats"));
-    pthread_mutex_lock(&pool->mutex);
+    det_pool_enter(pool);
     det_pool_stats own = pool->stats;
     own.n_contexts = pool->n_workers;
     own.n_in_service = pool->n_in_service;
@@ -48,7 +48,7 @@ det_status det_pool_get_stats(det_pool *pool, det_pool_stats *stats) {
         own.n_running += pool->workers[i].n_batch;
     own.draining = pool->draining;
     own.staging_bytes = pool->staging.used_bytes;
-    pthread_mutex_unlock(&pool->mutex);
+    det_pool_leave(pool);
     return det_give_struct(&own, sizeof own, stats, "det_pool_stats");
 }
 
@@ -56,7 +56,7 @@ det_status det_pool_get_context_stats(det_pool *pool, int32_t index, det_pool_co
     DET_TRY(det_pool_check(pool, "det_pool_get_context_stats"));
     DET_TRY(det_check_range(index, 0, pool->n_workers - 1, "index"));
     const det_worker *worker = &pool->workers[index];
-    pthread_mutex_lock(&pool->mutex);
+    det_pool_enter(pool);
     det_pool_context_stats own = worker->stats;
     own.device = worker->runner.device;
     own.device_index = worker->runner.device_index;
@@ -64,6 +64,6 @@ det_status det_pool_get_context_stats(det_pool *pool, int32_t index, det_pool_co
     own.max_batch = worker->max_batch;
     own.in_service = worker->in_service;
     own.n_running = worker->n_batch;
-    pthread_mutex_unlock(&pool->mutex);
+    det_pool_leave(pool);
     return det_give_struct(&own, sizeof own, stats, "det_pool_context_stats");
 }

@@ -49,6 +49,12 @@ void det_pool_wake_leader(det_pool *pool, const det_slot *slot) {
         pthread_cond_signal(&w->wake);
 }
 
+void det_pool_announce(det_pool *pool, const det_slot *slot) {
+    det_pool_wake_leader(pool, slot);
+    if (slot->deadline_us < pool->clerk_until_us)
+        pthread_cond_signal(&pool->clerk_wake);
+}
+
 /* Ends what came too late (the clerk may be busy); then a batch, if there is one to be run now. */
 static bool take_batch(det_worker *w) {
     det_pool *pool = w->pool;
@@ -105,18 +111,22 @@ static void take_results(const det_worker *w, det_slot *slot, int at, int room) 
     memcpy(a->objects, w->objects + (size_t)at * (size_t)room, (size_t)a->n_objects * sizeof *a->objects);
 }
 
+static void set_status(det_slot *slot, det_status status) {
+    slot->answer.status = status;
+    slot->message[0] = '\0';
+    if (status != DET_OK)
+        snprintf(slot->message, sizeof slot->message, "%s", det_last_error());
+}
+
 static void note(det_slot *slot, const det_worker *w, det_status status, int n, int64_t begin_us, int64_t run_us) {
     det_answer *a = &slot->answer;
-    a->status = status;
+    set_status(slot, status);
     a->context = w->index;
     a->batch = n;
     a->n_attempts++;
     a->wait_us = begin_us - slot->submitted_us;
     a->run_us = run_us;
     a->n_objects = a->cuts = 0;
-    slot->message[0] = '\0';
-    if (status != DET_OK)
-        snprintf(slot->message, sizeof slot->message, "%s", det_last_error());
 }
 
 /* Runs n of the batch's requests, from `first` on, and notes what became of each. */
@@ -154,7 +164,7 @@ static det_status run_batch(det_worker *w) {
         status = run_part(w, i, 1);
         if (blames_device(status)) {
             for (int k = i + 1; k < w->n_batch; k++)
-                note(w->batch[k], w, status, 1, w->batch[k]->submitted_us + w->batch[k]->answer.wait_us, 0);
+                set_status(w->batch[k], status);
             return status;
         }
     }
@@ -168,9 +178,8 @@ static void retire(det_worker *w, det_status status, const char *message) {
     det_pool *pool = w->pool;
     w->stats.n_failures++;
     w->stats.last_error = status;
-    snprintf(pool->failure, sizeof pool->failure, "no device of the pool is left in service; the last failed so: %s",
-             message);
-    det_log(DET_LOG_ERROR, "pool: %s is out of service: %s", w->runner.name, message);
+    snprintf(pool->failure, sizeof pool->failure,
+             "no device of the pool is left in service; the last failed so: %.190s", message);
     for (int i = 0; i < pool->n_workers; i++) {
         det_worker *other = &pool->workers[i];
         if (other->runner.fails_with != w->runner.fails_with || !other->in_service)
@@ -198,7 +207,7 @@ static bool retry(det_pool *pool, det_slot *slot) {
     pool->stats.n_retried++;
     slot->due_us = 0;
     det_queue_return(&pool->queue, slot);
-    det_pool_wake_leader(pool, slot);
+    det_pool_announce(pool, slot);
     return true;
 }
 
@@ -219,11 +228,16 @@ void *det_worker_main(void *argument) {
     det_pool *pool = w->pool;
     pthread_mutex_lock(&pool->mutex);
     while (await_batch(w)) {
+        char message[sizeof pool->failure];
         pthread_mutex_unlock(&pool->mutex);
         det_status status = run_batch(w);
+        if (blames_device(status)) { /* logged without the mutex: the program's function may ask the pool something */
+            snprintf(message, sizeof message, "%s", det_last_error());
+            det_log(DET_LOG_ERROR, "pool: %s is out of service: %s", w->runner.name, message);
+        }
         pthread_mutex_lock(&pool->mutex);
         if (blames_device(status))
-            retire(w, status, det_last_error());
+            retire(w, status, message);
         int n = settle_batch(w);
         pthread_mutex_unlock(&pool->mutex);
         for (int i = 0; i < n; i++)

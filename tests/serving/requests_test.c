@@ -478,6 +478,8 @@ static void test_copies(void) {
     request.pixels = DET_PIXELS_COPIED;
     FAILS(det_pool_submit(s.pool, &image, &request, NULL, NULL, &none), DET_ERROR_QUEUE_FULL,
           "no room to copy 8 bytes");
+    image.height = sizeof staging / 8 + 1; /* more than there is at all: there is no use in trying again */
+    FAILS(det_pool_submit(s.pool, &image, &request, NULL, NULL, &none), DET_ERROR_INVALID_ARGUMENT, "to copy; staging");
     CHECK(det_pool_cancel(s.pool, tickets[4]) == DET_OK && det_pool_wait(s.pool, tickets[4], 0, NULL));
     CHECK(sim_stats(s.pool).staging_bytes == 4 * 16384 && sim_stats(s.pool).n_rejected == 1);
     pthread_mutex_unlock(&s.gate);
