@@ -177,13 +177,12 @@ bool http_start(server *s) {
     if (address.ss_family == AF_INET6)
         flags |= MHD_USE_IPv6;
     unsigned n_threads = (unsigned)s->given.http_threads;
-    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, log_line, s,
-                                 MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_LISTENING_ADDRESS_REUSE,
-                                 1u, MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_NOTIFY_CONNECTION, connected,
-                                 s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->given.max_connections,
-                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->given.receive_ms / 1e3) + 1,
-                                 MHD_OPTION_THREAD_POOL_SIZE, n_threads > 1 ? n_threads : 0, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, log_line, s, MHD_OPTION_SOCK_ADDR,
+        (struct sockaddr *)&address, MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_NOTIFY_CONNECTION, connected,
+        s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->given.max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(s->given.receive_ms / 1e3) + 1,
+        MHD_OPTION_THREAD_POOL_SIZE, n_threads > 1 ? n_threads : 0, MHD_OPTION_END);
     if (s->daemon == NULL)
         complain("cannot listen on %s, port %d: %s", s->given.address, (int)s->given.port, strerror(errno));
     return s->daemon != NULL;

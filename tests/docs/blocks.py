@@ -1,6 +1,6 @@
 """The code blocks of the documentation, and how each language is tried.
 
-A block whose info string says `(not run: why)` is left out. Lines of C that are no functions are run as the body of one, with
+A block behind a line `<!-- not run: why -->` is left out. Lines of C that are no functions are run as the body of one, with
 pixels, width, height, model, image, objects, on_answer and my_data at hand. Programs find a model under every name that ends in
 .safetensors, and pictures under the names that the pages use.
 """
@@ -33,11 +33,12 @@ def blocks(page):
     """The fenced blocks of a page, and indented ones, which are commands."""
     found, lines, i = [], page.read_text().split("\n"), 0
     while i < len(lines):
-        start, fence = i, re.match(r"```(\w*) *(?:\(not run: (.+)\))?(.*)$", lines[i])
+        start, fence = i, re.match(r"```(\w*)(.*)$", lines[i])
         if fence:
-            assert not fence[3], f"{page}:{i + 1}: what is '{fence[3]}'?"
+            assert not fence[2], f"{page}:{i + 1}: what is '{fence[2]}'?"
+            excuse = re.match(r"<!-- not run: (.+) -->$", lines[i - 1]) if i else None
             i = lines.index("```", i + 1)
-            found.append(Block(page, start + 1, fence[1], fence[2] or "", "\n".join(lines[start + 1 : i]) + "\n"))
+            found.append(Block(page, start + 1, fence[1], excuse[1] if excuse else "", "\n".join(lines[start + 1 : i]) + "\n"))
         elif lines[i].startswith("    ") and (i == 0 or not lines[i - 1].strip()):
             while i + 1 < len(lines) and lines[i + 1].startswith("    "):
                 i += 1

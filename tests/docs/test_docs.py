@@ -116,6 +116,10 @@ class Pages(unittest.TestCase):
             self.skipTest("mkdocs is not installed")
         with tempfile.TemporaryDirectory() as folder:
             run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder], ROOT)
+            made = (Path(folder) / "api.html").read_text()
+        self.assertNotIn("```", made)
+        written = re.findall("^##+ ", (ROOT / "docs" / "api.md").read_text(), re.M)
+        self.assertEqual(len(re.findall("<h[23] ", made)), len(written))
 
 
 if __name__ == "__main__":

@@ -233,6 +233,8 @@ class Binding(unittest.TestCase):
                 call()
             self.assertEqual(caught.exception.status, status)
             self.assertRegex(str(caught.exception), r"^DET_ERROR_\w+: .+")
+        with self.assertRaisesRegex(ValueError, "zero byte"): # where C's name would end
+            libdetect.Model("a\0b")
         self.assertGreater(len(self.detect(self.picture)), 0)
 
     def test_wrong_arguments(self) -> None:

@@ -399,6 +399,13 @@ class Limits(ServerCase):
         mine = [address for address in listening if address.endswith(f":{server.port:04X}")]
         self.assertEqual(mine, [f"0100007F:{server.port:04X}"])
 
+    def test_one_server_on_a_port(self):
+        server = self.serve()
+        done = subprocess.run([SERVER, "--port", str(server.port), "--size", "64x64"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=120, env={**os.environ, "LIBDETECT_MODEL": MODEL})
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(f"cannot listen on 127.0.0.1, port {server.port}", done.stderr.decode())
+
 
 class Ends(ServerCase):
     def test_finishes_what_was_taken(self):

@@ -184,7 +184,10 @@ class Model(_Handle):
             data = bytes(source)
             check(lib.det_model_open_memory(data, len(data), byref(handle)))
         else:
-            check(lib.det_model_open(os.fsencode(source), byref(handle)))
+            path = os.fsencode(source)
+            if b"\0" in path:
+                raise ValueError("the file's name has a zero byte in it")
+            check(lib.det_model_open(path, byref(handle)))
         super().__init__(handle, lib.det_model_close)
         self._default: Optional[Context] = None
         self._default_lock = threading.Lock()
