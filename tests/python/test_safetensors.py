@@ -102,6 +102,17 @@ class Writing(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
         self.path = os.path.join(self.folder.name, "out.safetensors")
 
+    def test_replaces_files_alone(self) -> None:
+        pipe, link = os.path.join(self.folder.name, "pipe"), os.path.join(self.folder.name, "link")
+        tensors = {"a": np.zeros((1,), np.float32)}
+        os.mkfifo(pipe)
+        with self.assertRaisesRegex(ConvertError, "no regular file"):
+            safetensors.write(pipe, tensors, {})
+        self.assertFalse(os.path.isfile(pipe))
+        os.symlink(self.path, link)
+        safetensors.write(link, tensors, {})
+        self.assertTrue(os.path.islink(link) and os.path.isfile(self.path))
+
     def test_round_trip(self) -> None:
         random = np.random.default_rng(0)
         tensors = {

@@ -132,6 +132,9 @@ def _blobs(tensors: Mapping[str, np.ndarray]) -> List[Tuple[str, np.ndarray]]:
 
 
 def _write_whole(path: str, pieces: Sequence[arrays.Buffer]) -> None:
+    path = os.path.realpath(path)  # what a link names is replaced, not the link
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ConvertError(f"'{path}' is no regular file: it is not replaced")
     part = f"{path}.part"
     try:
         with open(part, "wb") as file:
