@@ -321,7 +321,23 @@ static void test_allocations(void) {
     CHECK(det_set_allocator(NULL) == DET_OK);
 }
 
+/* The device fails while the pictures of a spoilt batch run one by one: those behind were in one run, not in two. */
+static void test_failure_among_singles(void) {
+    sim device = {.poison = 3, .fails_with = DET_ERROR_DEVICE, .fails_at = 2, .n_failures = 1};
+    det_pool_setup setup = sim_setup(8);
+    setup.max_delay_us = LONG;
+    det_pool *pool = sim_pool(&setup, &device, 1, 3);
+    CHECK(submit_all(pool, 3) == 3 && det_pool_drain(pool, LONG) == DET_OK);
+    for (int i = 0; i < 3; i++) {
+        const det_answer *a = &loads[i].answer;
+        CHECK_MSG(a->status == DET_ERROR_NO_DEVICE && a->n_attempts == (i ? 1 : 2) && a->batch == (i ? 3 : 1),
+                  "request %d: %s, %d attempts, batch %d", i, det_status_name(a->status), a->n_attempts, a->batch);
+    }
+    det_pool_destroy(pool);
+}
+
 int main(void) {
+    test_failure_among_singles();
     test_retried_elsewhere();
     test_all_fail();
     test_waiters_without_a_device();
