@@ -233,8 +233,17 @@ class Binding(unittest.TestCase):
                 call()
             self.assertEqual(caught.exception.status, status)
             self.assertRegex(str(caught.exception), r"^DET_ERROR_\w+: .+")
-        with self.assertRaisesRegex(ValueError, "zero byte"): # where C's name would end
+        with self.assertRaisesRegex(ValueError, "zero byte"):  # where C's name would end
             libdetect.Model("a\0b")
+        for field, call in (  # where C would see 1, or 64
+            ("max_batch", lambda: libdetect.Context(self.model, max_batch=2**32 + 1)),
+            ("width", lambda: libdetect.Context(self.model, input_size=(2**32 + 64, 64))),
+            ("max_image_bytes", lambda: libdetect.Context(self.model, max_image_bytes=2**64)),
+            ("max_objects", lambda: self.detect(self.picture, max_objects=2**32 + 1)),
+            ("capacity", lambda: libdetect.Pool(self.model, capacity=2**32 + 1)),
+        ):
+            with self.assertRaisesRegex(ValueError, f"{field} is .* does not fit"):
+                call()
         self.assertGreater(len(self.detect(self.picture)), 0)
 
     def test_wrong_arguments(self) -> None:

@@ -67,7 +67,17 @@ class ModelInfo(Structure):
     ]
 
 
-class ContextOptions(Structure):
+class Given(Structure):
+    """A struct of the caller's numbers: ctypes alone would take them modulo 2^32."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = dict(self._fields_).get(name)
+        if kind in (c_int32, c_uint32, c_int64) and kind(value).value != value:
+            raise ValueError(f"{name} is {value}, which does not fit into {8 * ctypes.sizeof(kind)} bits")
+        super().__setattr__(name, value)
+
+
+class ContextOptions(Given):
     _fields_ = [
         ("struct_size", c_size_t),
         ("device", c_int32),
@@ -103,7 +113,7 @@ class ContextInfo(Structure):
     ]
 
 
-class Thresholds(Structure):
+class Thresholds(Given):
     _fields_ = [
         ("struct_size", c_size_t),
         ("score", c_float),
@@ -168,11 +178,11 @@ class Profile(Structure):
     ]
 
 
-class PoolDevice(Structure):
+class PoolDevice(Given):
     _fields_ = [("options", POINTER(ContextOptions)), ("n_contexts", c_int32), ("reserved", c_uint32)]
 
 
-class PoolOptions(Structure):
+class PoolOptions(Given):
     _fields_ = [
         ("struct_size", c_size_t),
         ("devices", POINTER(PoolDevice)),
@@ -186,7 +196,7 @@ class PoolOptions(Structure):
     ]
 
 
-class Request(Structure):
+class Request(Given):
     _fields_ = [
         ("struct_size", c_size_t),
         ("objects", c_void_p),
