@@ -68,6 +68,15 @@ void test_memory() {
     CHECK(nothing_held());
 }
 
+/* An address on the host that no launch takes for a small number, or for a bool with padding behind it. */
+const int *host_pointer() {
+    static char memory[2 << 20];
+    uintptr_t p = (uintptr_t)memory;
+    while ((uint32_t)p < 1 << 20 || (p & 0xff) != 4)
+        p++;
+    return (const int *)p;
+}
+
 void test_copies() {
     cudaStream_t s = stream();
     int *a = device<int>(4), *b = pinned<int>(4), plain[4] = {1, 2, 3, 4};
@@ -78,7 +87,7 @@ void test_copies() {
     CHECK(violations([&] { cudaMemcpyAsync(a, b, 16, cudaMemcpyHostToDevice, nullptr); }) == 1);
     CHECK(violations([&] { cudaMemsetAsync(plain, 0, 16, s); }) == 1);
     CHECK(violations([&] { cudaMemcpy(a, plain, 16, cudaMemcpyHostToDevice); }) == 1);
-    const int *argument = plain;
+    const int *argument = host_pointer();
     CHECK(violations([&] {
               fake_cuda_launch(
                   "kernel", s, [] {}, &argument, sizeof argument, nullptr);
