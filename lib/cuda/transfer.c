@@ -1,4 +1,5 @@
 /* Pictures and the parameter block up, results down. */
+#include "picture.h"
 #include "runner.h"
 
 #include <string.h>
@@ -81,21 +82,8 @@ static det_status upload_picture(const det_image *image, char *room, det_picture
 static det_status bring_pictures(det_runner *r, const det_frame *frame, det_slot *s, bool pixels, cudaStream_t stream) {
     for (int i = 0; i < frame->n; i++) {
         const det_image *image = &frame->images[i];
-        const det_placement *p = &frame->placements[i];
         det_picture *picture = (det_picture *)(void *)(s->block + r->pictures_offset) + i;
-        *picture = (det_picture){.planes = {image->planes[0], image->planes[1]},
-                                 .strides = {image->strides[0], image->strides[1]},
-                                 .width = image->width,
-                                 .height = image->height,
-                                 .format = image->format,
-                                 .scale_x = p->scale_x,
-                                 .scale_y = p->scale_y,
-                                 .offset_x = p->offset_x,
-                                 .offset_y = p->offset_y,
-                                 .x = p->x,
-                                 .y = p->y,
-                                 .w = p->w,
-                                 .h = p->h};
+        *picture = det_picture_of(image, &frame->placements[i]);
         if (pixels && image->memory == DET_MEMORY_HOST)
             DET_TRY(upload_picture(image, r->images + (size_t)i * r->image_bytes, picture, stream));
     }

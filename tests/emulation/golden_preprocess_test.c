@@ -1,6 +1,8 @@
 /* The kernel that pre-processes against the authors' OpenCV: grey level by grey level where they letterbox, within one
  * grey level where they stretch (their 8 bits round) and within 0.001 of the exact bilinear. */
-#include "picture.h"
+#include "emulation.h"
+
+#include "cuda/picture.h"
 
 #include "golden.h"
 #include "placement.h"
@@ -52,7 +54,7 @@ static void test_pipeline(const tensor_file *file, const char *name, const det_i
     REQUIRE(first.n_dims == 3, "no %s.%s", name, p->references[0].name);
     int h = first.shape[1], w = first.shape[2];
     det_placement place = det_place(p->resize, image->width, image->height, w, h);
-    det_picture picture = picture_of(image, &place);
+    det_picture picture = det_picture_of(image, &place);
     det_block block = {.pictures = &picture, .n = 1};
     float *y = emulation_memory((size_t)(h * w) * 4 * sizeof *y);
     det_preprocess_args args = {DET_TYPE_F32, {y, 1, h, w, 4, 4}, p->resize != DET_RESIZE_STRETCH,

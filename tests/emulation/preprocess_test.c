@@ -1,6 +1,8 @@
 /* The kernel that pre-processes, against the textbook: in 8-bit arithmetic to the bit, in float within a thousandth of a
  * grey level, with elements of two bytes to the nearest of them. */
-#include "picture.h"
+#include "emulation.h"
+
+#include "cuda/picture.h"
 
 #include "check.h"
 #include "oracle.h"
@@ -124,7 +126,7 @@ static void test_row(const row *r, const layout *l) {
     for (int i = 0; i < 3; i++) {
         images[i] = random_image(&state, r->formats[i], r->sizes[i][0], r->sizes[i][1], i);
         places[i] = det_place(r->resize, images[i].width, images[i].height, r->w, r->h);
-        pictures[i] = picture_of(&images[i], &places[i]);
+        pictures[i] = det_picture_of(&images[i], &places[i]);
     }
     det_block block = {.pictures = pictures, .n = 3};
     void *memory[3] = {NULL};

@@ -1,12 +1,11 @@
-/* Pictures for the kernel that pre-processes them: as libdetect's callers have them, and as a block says it. */
-#ifndef DET_EMULATION_PICTURE_H
-#define DET_EMULATION_PICTURE_H
+/* A picture as the kernel that pre-processes it reads it. */
+#ifndef DET_CUDA_PICTURE_H
+#define DET_CUDA_PICTURE_H
 
-#include "emulation.h"
+#include "../backend.h"
+#include "kernels.h"
 
-#include "backend.h"
-
-static inline det_picture picture_of(const det_image *image, const det_placement *p) {
+static inline det_picture det_picture_of(const det_image *image, const det_placement *p) {
     return (det_picture){.planes = {image->planes[0], image->planes[1]},
                          .strides = {image->strides[0], image->strides[1]},
                          .width = image->width,
