@@ -21,8 +21,8 @@ if(DET_CUDA STREQUAL "OFF")
   return()
 endif()
 
-# pip's packages lie in the nvidia folder beside others of this Python.
-find_program(DET_CUDA_PYTHON python3)
+# pip's packages lie in the nvidia folder beside others of this Python; scripts/setup-extra makes one that has them.
+find_program(DET_CUDA_PYTHON NAMES python3 HINTS ${PROJECT_SOURCE_DIR}/build/cuda/bin)
 mark_as_advanced(DET_CUDA_PYTHON)
 set(nvidia_hints)
 if(DET_CUDA_PYTHON)

@@ -31,10 +31,15 @@ NOT_HERE(cuLibraryLoadFromFile)
 NOT_HERE(cuKernelSetAttribute)
 NOT_HERE(cuKernelGetAttribute)
 NOT_HERE(cuOccupancyMaxPotentialClusterSize)
+NOT_HERE(cuTensorMapEncodeTiled)
+NOT_HERE(cuTensorMapEncodeIm2col)
 
 DRIVER int cuLibraryLoadData(void **library, ...);
 DRIVER int cuLibraryGetKernel(void **kernel, ...);
 DRIVER int cuLibraryUnload(void *library);
+DRIVER int cuModuleLoadData(void **module, ...);
+DRIVER int cuModuleGetFunction(void **function, ...);
+DRIVER int cuModuleUnload(void *module);
 
 static char somewhere;
 
@@ -56,4 +61,17 @@ int cuLibraryGetKernel(void **kernel, ...) {
 int cuLibraryUnload(void *library) {
     (void)library;
     return SUCCESS;
+}
+
+/* The same by the driver's older names, which cuDNN 9.28 is linked with. */
+int cuModuleLoadData(void **module, ...) {
+    return cuLibraryLoadData(module);
+}
+
+int cuModuleGetFunction(void **function, ...) {
+    return cuLibraryGetKernel(function);
+}
+
+int cuModuleUnload(void *module) {
+    return cuLibraryUnload(module);
 }
