@@ -79,6 +79,15 @@ static det_status get_input(const det_json *object, det_model_info *info) {
     return DET_OK;
 }
 
+/* "" or the 64 digits of a checksum: programs show it and compare it, and need not ask what it is. */
+static det_status get_sha256(const det_json *object, const char **out) {
+    DET_TRY(get_text(object, "source_sha256", out));
+    size_t n = strspn(*out, "0123456789abcdefABCDEF");
+    if ((*out)[n] || (n && n != 64))
+        DET_FAIL(DET_ERROR_BAD_MODEL, "metadata: 'source_sha256' is neither 64 hexadecimal digits nor empty");
+    return DET_OK;
+}
+
 static det_status read_fields(const det_json *object, det_weights *out) {
     det_model_info *info = &out->info;
     int32_t format = 0;
@@ -89,7 +98,7 @@ static det_status read_fields(const det_json *object, det_weights *out) {
     DET_TRY(get_text(object, "variant", &info->variant));
     DET_TRY(get_text(object, "licence", &info->licence));
     DET_TRY(get_text(object, "source", &info->source));
-    DET_TRY(get_text(object, "source_sha256", &info->source_sha256));
+    DET_TRY(get_sha256(object, &info->source_sha256));
     DET_TRY(get_input(object, info));
     DET_TRY(get_resize(object, &info->resize));
     DET_TRY(get_number(object, "pad", 0, 255, &info->pad_value));

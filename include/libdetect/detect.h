@@ -132,7 +132,7 @@ typedef struct det_model_info {
     const char *variant;            /**< "2.5g-kps", "n", ...                                                     */
     const char *licence;            /**< of the weights; "" when the file does not say                            */
     const char *source;             /**< name of the file that the weights came from; "" when unknown             */
-    const char *source_sha256;      /**< of a converted checkpoint: 64 hexadecimal digits; else "". Not checked */
+    const char *source_sha256;      /**< of a converted checkpoint: 64 hexadecimal digits; else ""            */
     const char *const *class_names; /**< n_classes names, UTF-8                                                   */
     int32_t n_classes;
     int32_t n_landmarks;            /**< per object: 0 or 5                                                       */

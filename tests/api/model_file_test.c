@@ -308,6 +308,10 @@ static const struct {
     {"licence", NULL, DET_ERROR_BAD_MODEL, "'licence' is not a string"},
     {"source", NULL, DET_ERROR_BAD_MODEL, "'source' is not a string"},
     {"source_sha256", NULL, DET_ERROR_BAD_MODEL, "'source_sha256' is not a string"},
+    {"source_sha256", "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\"", DET_ERROR_BAD_MODEL, "neither 64 hexadecimal digits nor empty"},
+    {"source_sha256", "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdeg\"", DET_ERROR_BAD_MODEL, "neither 64 hexadecimal digits nor empty"},
+    {"source_sha256", "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0\"", DET_ERROR_BAD_MODEL, "neither 64 hexadecimal digits nor empty"},
+    {"source_sha256", "\"0123456789abcdef0123456789abcdef0123456789ABCDEF0123456789ABCDEF\"", DET_OK, ""},
     {"input", NULL, DET_ERROR_BAD_MODEL, "'input' is not [width, height]"},
     {"input", "64", DET_ERROR_BAD_MODEL, "'input' is not [width, height]"},
     {"input", "[64]", DET_ERROR_BAD_MODEL, "'input' is not [width, height]"},
@@ -405,10 +409,10 @@ static const struct {
     {"yolov8-tiny", "yolov8-tiny", "classes", "[\"a\",\"b\"]", DET_ERROR_BAD_MODEL, "needs [2, "},
     {"yolov5-tiny", "yolov5-tiny", "classes", "[\"a\"]", DET_ERROR_BAD_MODEL, "needs [18, "},
     {"damofd-0.5g", "damofd-0.5g", "classes", "[\"a\",\"b\"]", DET_ERROR_BAD_MODEL,
-     "damofd 0.5g has 1 classes and 0 landmarks; the metadata say 2 and 0"},
-    {"damofd-0.5g", "damofd-0.5g", "landmarks", "5", DET_ERROR_BAD_MODEL, "0 landmarks; the metadata say 1 and 5"},
-    {"damofd-0.5g-kps", "damofd-0.5g-kps", "landmarks", "0", DET_ERROR_BAD_MODEL, "5 landmarks; the metadata say 1 and 0"},
-    {"yolov8-tiny", "yolov8-tiny", "landmarks", "5", DET_ERROR_BAD_MODEL, "0 landmarks; the metadata say 3 and 5"},
+     "classes and landmarks of damofd 0.5g are 1 and 0; the metadata say 2 and 0"},
+    {"damofd-0.5g", "damofd-0.5g", "landmarks", "5", DET_ERROR_BAD_MODEL, "are 1 and 0; the metadata say 1 and 5"},
+    {"damofd-0.5g-kps", "damofd-0.5g-kps", "landmarks", "0", DET_ERROR_BAD_MODEL, "are 1 and 5; the metadata say 1 and 0"},
+    {"yolov8-tiny", "yolov8-tiny", "landmarks", "5", DET_ERROR_BAD_MODEL, "are 3 and 0; the metadata say 3 and 5"},
 };
 
 static void test_bindings(void) {

@@ -4,6 +4,7 @@ damaged: both take a file or both refuse it, and what they read is the same. DET
 import json
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def read_metadata(m: Dict[str, Any]) -> List[str]:
     require(is_int(m.get("format")) and m["format"] == 1)
     for key in ("family", "variant", "licence", "source", "source_sha256"):
         require(isinstance(m.get(key), str))
+    require(re.fullmatch("([0-9a-fA-F]{64})?", m["source_sha256"]))
     size = m.get("input")
     require(isinstance(size, list) and len(size) == 2 and all(is_int(n) and 32 <= n <= 8192 and n % 32 == 0 for n in size))
     require(m.get("resize") in RESIZE)
@@ -155,7 +157,7 @@ def random_tensor(r: random.Random, at: int) -> Tuple[Dict[str, Any], bytes]:
 def random_metadata(r: random.Random) -> Dict[str, Any]:
     return {
         "format": 1, "family": r.choice(["damofd", "x", "\u00fc", ""]), "variant": "t", "licence": "l\n", "source": r.choice(["a.pt", "\U0001f600\"\\"]),
-        "source_sha256": "", "input": [32 * r.randrange(1, 257), 32 * r.randrange(1, 257)], "resize": r.choice(RESIZE), "pad": r.choice([0, 114, 254.99, 1e-9]),
+        "source_sha256": r.choice(["", "%064x" % r.getrandbits(256), "%064X" % r.getrandbits(256)]), "input": [32 * r.randrange(1, 257), 32 * r.randrange(1, 257)], "resize": r.choice(RESIZE), "pad": r.choice([0, 114, 254.99, 1e-9]),
         "mean": r.uniform(-255, 255), "scale": r.choice([1 / 255, 1 / 128, 1e-6, 1000, r.random()]), "score": r.random(), "iou": r.random(),
         "multi_label": r.random() < 0.5, "max_objects": r.randrange(1, 65537), "classes": [f"c{i}\u00df" for i in range(r.randrange(1, 6))],
         "landmarks": r.choice([0, 5]),

@@ -11,7 +11,7 @@ static det_tensor_id conv(det_net *net, det_tensor_id x, const char *name, int c
     return det_conv2d(net, x, name, c_out, (det_conv_options){.k = k, .stride = stride});
 }
 
-/* "a" is [4, 3, 3, 3], "b" [8, 4, 1, 1], "deep" [6, 2, 5, 5] in two groups of two; "gn" 6; "scale" a single value. */
+/* "a" is [4, 3, 3, 3], "b" [8, 4, 1, 1], "deep" [6, 2, 5, 5] in two groups of two; "gn" 6; "scale.weight" a single value. */
 static void open_weights(memory_weights *m) {
     memory_weights_open(m, "net");
     m->weights.info.n_landmarks = 5;
@@ -22,14 +22,14 @@ static void open_weights(memory_weights *m) {
     memory_weights_add(m, "deep.weight", (int64_t[]){6, 2, 5, 5}, 4, -1, 1);
     memory_weights_add(m, "gn.weight", (int64_t[]){6}, 1, -1, 1);
     memory_weights_add(m, "gn.bias", (int64_t[]){6}, 1, -1, 1);
-    memory_weights_add(m, "scale", NULL, 0, 1, 2);
+    memory_weights_add(m, "scale.weight", NULL, 0, 1, 2);
 }
 
 static void use_all_but_a(det_net *net) {
     conv(net, input(net, 4, 4, 4), "b", 8, 1, 1);
     det_tensor_id x = det_conv2d(net, input(net, 4, 4, 4), "deep", 6, (det_conv_options){.k = 5, .groups = 2, .no_bias = true});
     det_group_norm(net, x, "gn", 3, 1e-5f);
-    det_param(net, "scale", NULL, 0);
+    det_param(net, "scale.weight", NULL, 0);
 }
 
 /* --------------------------------------------------------------------------------------------------------- shapes */
@@ -70,7 +70,7 @@ static void test_shapes(const det_weights *weights) {
     check_shape(&net, det_attention(&net, grouped, p), 4, 5, 2, __LINE__);
     CHECK(net.macs - before == 20 * 20 * 2 * (1 + 1));
     CHECK(det_net_has(&net, "a") && !det_net_has(&net, "c") && det_net_c_out(&net, "b") == 8 && det_net_c_out(&net, "c") == 0);
-    det_param(&net, "scale", NULL, 0);
+    det_param(&net, "scale.weight", NULL, 0);
     CHECK_MSG(det_net_finish(&net) == DET_OK, "%s", det_last_error());
     det_net_close(&net);
 }
@@ -99,6 +99,10 @@ static void missing_with_unknown_width(det_net *net) {
     conv(net, conv(net, input(net, 4, 4, 3), "x", 0, 3, 1), "y", 4, 3, 1);
 }
 
+static void width_of_a_scalar(det_net *net) {
+    conv(net, input(net, 4, 4, 3), "scale", 0, 3, 1);
+}
+
 static void left_over(det_net *net) {
     use_all_but_a(net);
 }
@@ -114,7 +118,7 @@ static void wrong_shape(det_net *net) {
 }
 
 static void wrong_rank(det_net *net) {
-    det_param(net, "scale", (int64_t[]){1}, 1);
+    det_param(net, "scale.weight", (int64_t[]){1}, 1);
 }
 
 static void wrong_groups(det_net *net) {
@@ -199,10 +203,11 @@ static const struct {
 } cases[] = {
     {"missing", missing, DET_ERROR_BAD_MODEL, "the tensors are not those of test net: 4 missing (x.weight, x.bias, y.weight, y.bias), 2 left over (a.bias, a.weight)"},
     {"missing, width unknown", missing_with_unknown_width, DET_ERROR_BAD_MODEL, "test net needs tensor 'x.weight', which is missing"},
+    {"width of a scalar", width_of_a_scalar, DET_ERROR_BAD_MODEL, "tensor 'scale.weight' has shape [], which no convolution has"},
     {"left over", left_over, DET_ERROR_BAD_MODEL, "0 missing, 2 left over (a.bias, a.weight)"},
     {"many missing", many_missing, DET_ERROR_BAD_MODEL, "400 missing (a.name.of.some.length.0.weight, "},
     {"wrong shape", wrong_shape, DET_ERROR_BAD_MODEL, "tensor 'a.weight' has shape [4, 3, 3, 3]; test net needs [5, 3, 3, 3]"},
-    {"wrong rank", wrong_rank, DET_ERROR_BAD_MODEL, "tensor 'scale' has shape []; test net needs [1]"},
+    {"wrong rank", wrong_rank, DET_ERROR_BAD_MODEL, "tensor 'scale.weight' has shape []; test net needs [1]"},
     {"wrong groups", wrong_groups, DET_ERROR_BAD_MODEL, "conv2d 'a': 3 -> 4 channels do not divide into 2 groups"},
     {"first error", first_error_stays, DET_ERROR_BAD_MODEL, "test net needs [5, 3, 3, 3]"},
     {"add", add_of_different, DET_ERROR_BAD_MODEL, "add: 4x4x3 and 4x5x3 differ"},
@@ -215,7 +220,7 @@ static const struct {
     {"attention", attention_of_other_heads, DET_ERROR_BAD_MODEL, "attention: 10 channels are not 2 heads of 2 x 1 + 1"},
     {"group norm", norm_in_uneven_groups, DET_ERROR_INTERNAL, "group_norm 'gn': 6 channels in 4 groups"},
     {"head", head_of_other_channels, DET_ERROR_BAD_MODEL, "decode_scrfd: head 0 has 29 channels, not 30"},
-    {"more classes", head_of_more_classes, DET_ERROR_BAD_MODEL, "test net has 7 classes and 0 landmarks; the metadata say 1 and 5"},
+    {"more classes", head_of_more_classes, DET_ERROR_BAD_MODEL, "classes and landmarks of test net are 7 and 0; the metadata say 1 and 5"},
     {"shared and missing", shared_missing, DET_ERROR_BAD_MODEL, "2 missing (x.weight, x.bias), 0 left over"},
 };
 

@@ -1,6 +1,7 @@
 """The description inside a model file: what the family says, then the checkpoint, then the caller."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -63,7 +64,9 @@ def _kept(old: Mapping[str, Any], defaults: Mapping[str, Any]) -> Dict[str, Any]
     """The values of a model file's description, each of the type that it must have."""
     kept = {key: old[key] for key in defaults if key in old}
     for key, value in kept.items():
-        if _type(value) != _type(defaults[key]) or (key == "input" and not is_input_size(value)):
+        if _type(value) != _type(defaults[key]) or (key == "input" and not is_input_size(value)) or (
+            key == "source_sha256" and not re.fullmatch("([0-9a-fA-F]{64})?", value)
+        ):
             raise ConvertError(f"its libdetect metadata is damaged: '{key}' is not what it should be")
     return kept
 
