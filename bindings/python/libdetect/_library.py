@@ -71,8 +71,8 @@ class Given(Structure):
     """A struct of the caller's numbers: ctypes alone would take them modulo 2^32."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = dict(self._fields_).get(name)
-        if kind in (c_int32, c_uint32, c_int64) and kind(value).value != value:
+        kind = next((kind for kind in (c_int32, c_uint32, c_int64) if (name, kind) in self._fields_), None)
+        if kind is not None and kind(value).value != value:
             raise ValueError(f"{name} is {value}, which does not fit into {8 * ctypes.sizeof(kind)} bits")
         super().__setattr__(name, value)
 

@@ -13,6 +13,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar
 import numpy as np
 
 from . import _library
+from ._types import Array
 from ._models import default_model
 from ._library import OBJECT_DTYPE, Error, check, lib, text
 from .pictures import Prepared, prepare_all
@@ -340,7 +341,7 @@ class Context(_Handle):
         room = self._max_objects if max_objects is None else max_objects
         thresholds, kept = _thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
-        results: List[np.ndarray] = []
+        results: List[Array] = []
         with self._lock:
             check(lib.det_context_set_thresholds(self._handle, byref(thresholds)))
             del kept  # the library has copied them
@@ -368,7 +369,7 @@ class Context(_Handle):
             self._worker.shutdown(wait=True)
         super().close()
 
-    def _run(self, batch: List[Prepared], room: int) -> List[np.ndarray]:
+    def _run(self, batch: List[Prepared], room: int) -> List[Array]:
         n = len(batch)
         images = (_library.Image * n)(*(image for image, _ in batch))
         objects = np.zeros((n, room), OBJECT_DTYPE)
@@ -437,10 +438,10 @@ def _thresholds(
     class_enabled: Optional[Sequence[bool]],
     multi_label: Optional[bool],
     max_objects: int,
-) -> Tuple[_library.Thresholds, List[np.ndarray]]:
+) -> Tuple[_library.Thresholds, List[Array]]:
     """The struct, and the arrays that it points into."""
     result = _library.defaults(_library.Thresholds, lib.det_thresholds_init_sized)
-    kept: List[np.ndarray] = []
+    kept: List[Array] = []
     if score is not None:
         result.score = score
     if iou is not None:

@@ -4,6 +4,7 @@ from typing import Sequence, Tuple, Union
 
 import numpy as np
 
+from ._types import Array
 from .errors import ConvertError
 
 Buffer = Union[bytes, bytearray, memoryview]
@@ -39,7 +40,7 @@ def n_elements(shape: Sequence[int]) -> int:
     return count
 
 
-def from_bytes(raw: Buffer, kind: str, shape: Tuple[int, ...], what: str) -> np.ndarray:
+def from_bytes(raw: Buffer, kind: str, shape: Tuple[int, ...], what: str) -> Array:
     """The array of `shape` whose little-endian elements are exactly `raw`; a view, except for BF16."""
     if kind not in DTYPES:
         raise ConvertError(f"{what}: elements of type {kind} are not supported")

@@ -9,6 +9,8 @@ from typing import Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from ._types import Array
+
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 #: COCO's ranges of area in square pixels, both ends included.
@@ -24,31 +26,31 @@ WIDER_THRESHOLDS = 1 - np.arange(1, 1001) / 1000
 class Labels:
     """The n labelled objects of a set of pictures."""
 
-    pictures: np.ndarray  #: [n] index of the picture
-    classes: np.ndarray  #: [n] from 0
-    boxes: np.ndarray  #: [n, 4] float64
-    areas: np.ndarray  #: [n] square pixels; COCO's are of the outline, not of the box
-    crowd: np.ndarray  #: [n] bool: a region of many objects, where detections are neither right nor wrong
+    pictures: Array  #: [n] index of the picture
+    classes: Array  #: [n] from 0
+    boxes: Array  #: [n, 4] float64
+    areas: Array  #: [n] square pixels; COCO's are of the outline, not of the box
+    crowd: Array  #: [n] bool: a region of many objects, where detections are neither right nor wrong
 
 
 class Objects(NamedTuple):
     """The n detections of one picture."""
 
-    boxes: np.ndarray  #: [n, 4]
-    scores: np.ndarray  #: [n]
-    classes: np.ndarray  #: [n] from 0
+    boxes: Array  #: [n, 4]
+    scores: Array  #: [n]
+    classes: Array  #: [n] from 0
 
 
 @dataclass(frozen=True)
 class Detections:
     """The n detections of a set of pictures."""
 
-    pictures: np.ndarray  #: [n] index of the picture
-    classes: np.ndarray  #: [n] from 0
-    boxes: np.ndarray  #: [n, 4] float64
-    scores: np.ndarray  #: [n] float64
+    pictures: Array  #: [n] index of the picture
+    classes: Array  #: [n] from 0
+    boxes: Array  #: [n, 4] float64
+    scores: Array  #: [n] float64
 
-    def __getitem__(self, rows: np.ndarray) -> "Detections":
+    def __getitem__(self, rows: Array) -> "Detections":
         """Some of them, by indices or flags."""
         return Detections(self.pictures[rows], self.classes[rows], self.boxes[rows], self.scores[rows])
 
@@ -84,24 +86,24 @@ class CocoScores:
     classes: Dict[int, ClassScore]
 
 
-def shared_areas(boxes: np.ndarray, others: np.ndarray, inclusive: int = 0) -> np.ndarray:
+def shared_areas(boxes: Array, others: Array, inclusive: int = 0) -> Array:
     """The areas that each of n boxes [n, 4] shares with each of m others [m, 4]: [n, m].
 
     inclusive  1 where the corners are the first and last pixel inside, so that widths are x2 - x1 + 1
     """
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    areas: np.ndarray = np.maximum(high - low + inclusive, 0).prod(axis=2)
+    areas: Array = np.maximum(high - low + inclusive, 0).prod(axis=2)
     return areas
 
 
-def box_areas(boxes: np.ndarray, inclusive: int = 0) -> np.ndarray:
+def box_areas(boxes: Array, inclusive: int = 0) -> Array:
     """Areas [n] of boxes [n, 4]; see shared_areas."""
-    areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2] + inclusive).prod(axis=1)
+    areas: Array = (boxes[:, 2:] - boxes[:, :2] + inclusive).prod(axis=1)
     return areas
 
 
-def shared_groups(keys: np.ndarray, others: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+def shared_groups(keys: Array, others: Array) -> Iterator[Tuple[Array, Array]]:
     """Rising indices into [n] and [m] integers, for each value that occurs in both."""
     order, other_order = (np.argsort(values, kind="stable") for values in (keys, others))
     common = np.intersect1d(keys, others)
@@ -135,7 +137,7 @@ def coco(labels: Labels, found: Detections) -> CocoScores:
     )
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Array) -> float:
     """The mean of what is not nan; nan when nothing is left."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
@@ -150,7 +152,7 @@ def _best_per_class(found: Detections) -> Detections:
     return found[place < MAX_PER_CLASS]
 
 
-def _precision(labels: Labels, found: Detections, classes: np.ndarray) -> np.ndarray:
+def _precision(labels: Labels, found: Detections, classes: Array) -> Array:
     """Precision at each of RECALLS: [classes, areas, IoU thresholds, recalls]; nan where nothing is labelled.
 
     found  as _best_per_class leaves them
@@ -169,12 +171,12 @@ def _precision(labels: Labels, found: Detections, classes: np.ndarray) -> np.nda
     return precision
 
 
-def _outside(areas: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+def _outside(areas: Array, ranges: Array) -> Array:
     """Whether each of n areas lies outside each of the ranges [a, 2]: [n, a]."""
     return (areas[:, None] < ranges[:, 0]) | (areas[:, None] > ranges[:, 1])
 
 
-def _curves(hit: np.ndarray, ignored: np.ndarray, n_labels: int) -> np.ndarray:
+def _curves(hit: Array, ignored: Array, n_labels: int) -> Array:
     """The best precision at each of RECALLS or beyond, for each IoU threshold: [thresholds, recalls].
 
     hit, ignored  [n, thresholds] by falling score
@@ -191,7 +193,7 @@ def _curves(hit: np.ndarray, ignored: np.ndarray, n_labels: int) -> np.ndarray:
     return curves
 
 
-def _match(labels: Labels, label_ignored: np.ndarray, found: Detections) -> Tuple[np.ndarray, np.ndarray]:
+def _match(labels: Labels, label_ignored: Array, found: Detections) -> Tuple[Array, Array]:
     """Which detections find a label, and which of those find an ignored one: two times bool [n, areas, thresholds].
 
     label_ignored  [labels, areas]
@@ -208,8 +210,8 @@ def _match(labels: Labels, label_ignored: np.ndarray, found: Detections) -> Tupl
 
 
 def _match_group(
-    boxes: np.ndarray, label_boxes: np.ndarray, crowd: np.ndarray, label_ignored: np.ndarray
-) -> Tuple[np.ndarray, np.ndarray]:
+    boxes: Array, label_boxes: Array, crowd: Array, label_ignored: Array
+) -> Tuple[Array, Array]:
     """_match for one class in one picture: n detections by falling score, m labels.
 
     Each detection takes the label that it overlaps most of those still free, the later of two alike, and an ignored
@@ -242,7 +244,7 @@ def _match_group(
 # ------------------------------------------------------------------------------------------------------- WIDER FACE
 
 
-def wider(labels: Labels, subsets: Mapping[str, np.ndarray], found: Detections) -> Dict[str, float]:
+def wider(labels: Labels, subsets: Mapping[str, Array], found: Detections) -> Dict[str, float]:
     """WIDER FACE's average precision in each of some subsets of the faces; nan for one without faces.
 
     subsets  name -> bool [labels]: the faces to be found. The others are neither hit nor miss
@@ -268,15 +270,15 @@ def wider(labels: Labels, subsets: Mapping[str, np.ndarray], found: Detections) 
     return result
 
 
-def _spread(scores: np.ndarray) -> np.ndarray:
+def _spread(scores: Array) -> Array:
     """Scores by falling value, scaled so that the best is 1 and the worst 0; all 1 when they are alike."""
     if scores.size == 0 or scores[0] == scores[-1]:
         return np.ones_like(scores)
-    spread: np.ndarray = (scores - scores[-1]) / (scores[0] - scores[-1])
+    spread: Array = (scores - scores[-1]) / (scores[0] - scores[-1])
     return spread
 
 
-def _nearest_face(labels: Labels, found: Detections) -> np.ndarray:
+def _nearest_face(labels: Labels, found: Detections) -> Array:
     """For each detection the index of the label that it overlaps most, -1 where that is less than WIDER_IOU: [n]."""
     nearest = np.full(len(found.scores), -1)
     label_areas = box_areas(labels.boxes, inclusive=1)
@@ -288,7 +290,7 @@ def _nearest_face(labels: Labels, found: Detections) -> np.ndarray:
     return nearest
 
 
-def _area_under(n_right: np.ndarray, n_counted: np.ndarray, n_wanted: int) -> float:
+def _area_under(n_right: Array, n_counted: Array, n_wanted: int) -> float:
     """The area under the best precision at each recall or beyond, at thresholds from strict to lax.
 
     n_right    faces found

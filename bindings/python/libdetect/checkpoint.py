@@ -10,9 +10,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
-import numpy as np
-
 from . import onnx_reader, safetensors, torch_file
+from ._types import Array
 from .errors import ConvertError
 from .pickle_reader import Opaque
 
@@ -21,7 +20,7 @@ MAX_MODULE_DEPTH = 64
 MAX_MODULES = 100_000
 MAX_LITERAL_CHARS = 1 << 20
 
-Tensors = Dict[str, np.ndarray]
+Tensors = Dict[str, Array]
 
 
 @dataclass

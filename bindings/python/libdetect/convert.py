@@ -15,6 +15,7 @@ import numpy as np
 
 from . import checkpoint as checkpoints
 from . import families, safetensors
+from ._types import Array
 from .checkpoint import Checkpoint
 from .describe import MAX_INPUT, Options, describe, is_input_size
 from .errors import ConvertError
@@ -61,7 +62,7 @@ def _already_converted(checkpoint: Checkpoint, arch: Optional[str]) -> Network:
     raise ConvertError(f"a model file of family '{name}', which this version does not know")
 
 
-def _halved(tensors: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def _halved(tensors: Dict[str, Array]) -> Dict[str, Array]:
     """Convolution weights in half precision. The rest is small, and biases and anchors gain from full precision."""
     return {name: tensor.astype(np.float16) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}
 

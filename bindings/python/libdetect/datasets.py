@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from ._types import Array
 from .average_precision import Labels, box_areas
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -30,9 +31,9 @@ class Dataset:
     pictures: List[Path]
     labels: Labels  #: Labels.pictures are indices into `pictures`
     relative: bool = False  #: the boxes are in fractions of their picture's width and height, not in pixels
-    subsets: Dict[str, np.ndarray] = field(default_factory=dict)  #: WIDER FACE: see average_precision.wider
+    subsets: Dict[str, Array] = field(default_factory=dict)  #: WIDER FACE: see average_precision.wider
 
-    def in_pixels(self, sizes: np.ndarray) -> Labels:
+    def in_pixels(self, sizes: Array) -> Labels:
         """The labels in pixels.
 
         sizes  [pictures, 2] width and height of each picture
@@ -51,7 +52,7 @@ def optional(name: str) -> Any:
         return None
 
 
-def picture_reader() -> Callable[[Path], np.ndarray]:
+def picture_reader() -> Callable[[Path], Array]:
     """A function that reads a picture, uint8 [height, width, 3], RGB, turned as its EXIF says: OpenCV's or Pillow's."""
     if cv2 := optional("cv2"):
         return partial(_read_with_opencv, cv2)
@@ -60,14 +61,14 @@ def picture_reader() -> Callable[[Path], np.ndarray]:
     raise EvaluateError("reading pictures needs Pillow or OpenCV: pip install pillow")
 
 
-def _read_with_opencv(cv2: Any, path: Path) -> np.ndarray:
+def _read_with_opencv(cv2: Any, path: Path) -> Array:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise EvaluateError(f"{path} is not a picture that can be read")
     return np.ascontiguousarray(picture[:, :, ::-1])
 
 
-def _read_with_pillow(pillow: Any, path: Path) -> np.ndarray:
+def _read_with_pillow(pillow: Any, path: Path) -> Array:
     try:
         with pillow.Image.open(path) as picture:
             return np.asarray(pillow.exif_transpose(picture).convert("RGB"))
@@ -119,7 +120,7 @@ def read_yolo(images: Path, labels: Path, n_classes: int) -> Dataset:
     )
 
 
-def _yolo_rows(path: Path, n_classes: int) -> np.ndarray:
+def _yolo_rows(path: Path, n_classes: int) -> Array:
     """A file's lines: [n, 5]."""
     if not path.exists():
         return np.zeros((0, 5))
@@ -211,7 +212,7 @@ def _has_mat_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in names) and optional("scipy.io") is not None
 
 
-def _wider_entries(path: Path) -> Iterator[Tuple[str, np.ndarray]]:
+def _wider_entries(path: Path) -> Iterator[Tuple[str, Array]]:
     """Each picture's name and faces [n, 10]: x y width height blur expression illumination invalid occlusion pose."""
     lines = _read_text(path).splitlines()
     at = 0
@@ -226,7 +227,7 @@ def _wider_entries(path: Path) -> Iterator[Tuple[str, np.ndarray]]:
         raise EvaluateError(f"{path}: at line {at + 1} no picture and its faces begin in WIDER FACE's format") from None
 
 
-def _faces(boxes: Sequence[np.ndarray]) -> Labels:
+def _faces(boxes: Sequence[Array]) -> Labels:
     """Labels from each picture's boxes [n, 4 or more]: x y width height."""
     values = np.concatenate([np.zeros((0, 4)), *(rows[:, :4] for rows in boxes)])
     return Labels(
@@ -251,15 +252,15 @@ def _read_wider_mat(images: Path, folder: Path) -> Dataset:
     return Dataset(_existing(pictures), _faces(boxes), subsets=subsets)
 
 
-def _load_mat(path: Path) -> Mapping[str, np.ndarray]:
+def _load_mat(path: Path) -> Mapping[str, Array]:
     try:
-        content: Mapping[str, np.ndarray] = importlib.import_module("scipy.io").loadmat(path)
+        content: Mapping[str, Array] = importlib.import_module("scipy.io").loadmat(path)
     except (OSError, ValueError, NotImplementedError) as error:
         raise EvaluateError(f"{path} cannot be read: {error}") from None
     return content
 
 
-def _wanted(split: Mapping[str, np.ndarray], boxes: Sequence[np.ndarray]) -> np.ndarray:
+def _wanted(split: Mapping[str, Array], boxes: Sequence[Array]) -> Array:
     """Whether each face belongs to a split, which lists each picture's faces by numbers from 1: bool [faces]."""
     numbers = [cell.ravel().astype(int) for event in _cells(split["gt_list"]) for cell in event]
     first = np.cumsum([0, *(len(rows) for rows in boxes)])
@@ -269,6 +270,6 @@ def _wanted(split: Mapping[str, np.ndarray], boxes: Sequence[np.ndarray]) -> np.
     return wanted
 
 
-def _cells(nested: np.ndarray) -> List[List[np.ndarray]]:
+def _cells(nested: Array) -> List[List[Array]]:
     """What MATLAB's cells of cells hold, an event's pictures in each."""
     return [[cell[0] for cell in event[0]] for event in nested]

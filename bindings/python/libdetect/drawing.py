@@ -6,6 +6,7 @@ from typing import Any, Tuple
 import numpy as np
 
 from . import font
+from ._types import Pixels
 from .pictures import as_rgb
 
 _Colour = Tuple[int, int, int]
@@ -13,7 +14,7 @@ _MAX_SIDE = 16384
 _MAX_NAME = 40
 
 
-def draw(picture: Any, objects: Any, info: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def draw(picture: Any, objects: Any, info: Any) -> Pixels:
     """A copy of a picture with boxes, landmarks, and labels with scores, sized to suit the picture.
 
     picture  uint8, height x width x 3 (RGB), x 4 or grey; or one of Pillow's

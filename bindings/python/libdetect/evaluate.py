@@ -18,6 +18,7 @@ import numpy as np
 import libdetect
 
 from . import average_precision, datasets
+from ._types import Array
 from .average_precision import CocoScores, Detections, Objects, box_areas, shared_areas
 from .datasets import Dataset, EvaluateError, optional
 from .families import coco
@@ -60,7 +61,7 @@ class Detector(Protocol):
     settings: Settings  #: complete
     class_names: Sequence[str]
 
-    def detect(self, pictures: Sequence[np.ndarray]) -> List[Objects]:
+    def detect(self, pictures: Sequence[Array]) -> List[Objects]:
         """The objects in each of some pictures, uint8 [height, width, 3], RGB."""
 
 
@@ -90,7 +91,7 @@ class LibraryDetector:
             f" {running.precision} on {running.device}"
         )
 
-    def detect(self, pictures: Sequence[np.ndarray]) -> List[Objects]:
+    def detect(self, pictures: Sequence[Array]) -> List[Objects]:
         """See Detector."""
         try:
             results = self._context.detect(list(pictures), **asdict(self.settings))
@@ -130,11 +131,11 @@ class OnnxDetector:
         width, height = self._size
         self.description = f"{Path(path).name} {width}x{height}, ONNX Runtime {runtime.__version__} on cpu"
 
-    def detect(self, pictures: Sequence[np.ndarray]) -> List[Objects]:
+    def detect(self, pictures: Sequence[Array]) -> List[Objects]:
         """See Detector."""
         return [self._detect(picture) for picture in pictures]
 
-    def _detect(self, picture: np.ndarray) -> Objects:
+    def _detect(self, picture: Array) -> Objects:
         boxes, scores = self._run(picture)
         found = suppress(candidates(boxes, scores, self.settings), self.settings)
         height, width = picture.shape[:2]
@@ -142,7 +143,7 @@ class OnnxDetector:
         corners = (found.boxes - [left, top, left, top]) / gain
         return found._replace(boxes=np.clip(corners, 0, [width, height, width, height]))
 
-    def _run(self, picture: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def _run(self, picture: Array) -> Tuple[Array, Array]:
         """Boxes [n, 4] in pixels of the network's input, and scores [n, classes]."""
         pixels = letterbox(self._cv2, picture, self._size).transpose(2, 0, 1)[None]
         output = self._session.run(None, {self._input.name: (pixels / np.float32(255)).astype(self._dtype)})[0]
@@ -176,7 +177,7 @@ def letterbox_place(width: int, height: int, size: Tuple[int, int]) -> Tuple[flo
     return gain, inner, left, top
 
 
-def letterbox(cv2: Any, picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def letterbox(cv2: Any, picture: Array, size: Tuple[int, int]) -> Array:
     """A picture [h, w, 3] scaled to fit into the middle of a grey one of `size`: uint8 [height, width, 3]."""
     _, inner, left, top = letterbox_place(picture.shape[1], picture.shape[0], size)
     canvas = np.full((size[1], size[0], 3), 114, np.uint8)
@@ -184,7 +185,7 @@ def letterbox(cv2: Any, picture: np.ndarray, size: Tuple[int, int]) -> np.ndarra
     return canvas
 
 
-def decode(output: np.ndarray, size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+def decode(output: Array, size: Tuple[int, int]) -> Tuple[Array, Array]:
     """Boxes [n, 4] and scores [n, classes] of an exported network's output for one picture.
 
     output  YOLOv8, YOLO11: [1, 4 + classes, n]; YOLOv5: [1, n, 5 + classes], objectness fifth. Boxes are their
@@ -203,7 +204,7 @@ def decode(output: np.ndarray, size: Tuple[int, int]) -> Tuple[np.ndarray, np.nd
     return np.hstack([places[:, :2] - half, places[:, :2] + half]), scores
 
 
-def candidates(boxes: np.ndarray, scores: np.ndarray, settings: Settings) -> Objects:
+def candidates(boxes: Array, scores: Array, settings: Settings) -> Objects:
     """What enters NMS, by falling score.
 
     boxes   [priors, 4]
@@ -238,7 +239,7 @@ def suppress(found: Objects, settings: Settings) -> Objects:
 # ------------------------------------------------------------------------------------------------------- evaluating
 
 
-def detect_all(detector: Detector, pictures: Sequence[Path], batch: int) -> Tuple[Detections, np.ndarray]:
+def detect_all(detector: Detector, pictures: Sequence[Path], batch: int) -> Tuple[Detections, Array]:
     """The detections in all pictures, and their widths and heights [pictures, 2]."""
     read = datasets.picture_reader()
     found: List[Objects] = []
@@ -298,7 +299,7 @@ def coco_figures(scores: CocoScores, class_names: Sequence[str]) -> Dict[str, An
     }
 
 
-def wider_figures(scores: Mapping[str, float], subsets: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+def wider_figures(scores: Mapping[str, float], subsets: Mapping[str, Array]) -> Dict[str, Any]:
     """WIDER FACE's figures by subset."""
     return {
         "subsets": {

@@ -4,16 +4,17 @@ from typing import Callable, Dict, Optional, Set, Tuple
 
 import numpy as np
 
+from ._types import Array
 from .errors import ConvertError
 
-Tensors = Dict[str, np.ndarray]
+Tensors = Dict[str, Array]
 
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def batch_norm(
-    weight: np.ndarray, bias: Optional[np.ndarray], norm: Tuple[np.ndarray, ...], eps: float
-) -> Tuple[np.ndarray, np.ndarray]:
+    weight: Array, bias: Optional[Array], norm: Tuple[Array, ...], eps: float
+) -> Tuple[Array, Array]:
     """The convolution that equals `weight`, `bias` followed by a BatchNorm (gamma, beta, mean, variance); float64."""
     gamma, beta, mean, variance = (part.astype(np.float64) for part in norm)
     factor = gamma / np.sqrt(variance + eps)
@@ -29,7 +30,7 @@ class Folder:
         self.eps = eps
         self.used: Set[str] = set()
 
-    def conv(self, layer: str, norm: Optional[str]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def conv(self, layer: str, norm: Optional[str]) -> Tuple[Array, Optional[Array]]:
         """Weight and bias of a convolution, with the BatchNorm `norm` merged in where the checkpoint has one."""
         weight = self._take(f"{layer}.weight")
         bias = self._take(f"{layer}.bias") if f"{layer}.bias" in self.tensors else None
@@ -42,7 +43,7 @@ class Folder:
             raise ConvertError(f"BatchNorm '{norm}' has a negative variance")
         return batch_norm(weight, bias, parts, self.eps)
 
-    def rep_conv(self, layer: str) -> Tuple[np.ndarray, np.ndarray]:
+    def rep_conv(self, layer: str) -> Tuple[Array, Array]:
         """The 3x3 convolution that equals a RepConv's two branches, a 3x3 and a 1x1 whose outputs are added."""
         weight, bias = self.conv(f"{layer}.rbr_dense.conv", f"{layer}.rbr_dense.bn")
         point, point_bias = self.conv(f"{layer}.rbr_1x1.conv", f"{layer}.rbr_1x1.bn")
@@ -52,7 +53,7 @@ class Folder:
         weight[:, :, 1, 1] += point[:, :, 0, 0]
         return weight, bias + point_bias
 
-    def _take(self, name: str) -> np.ndarray:
+    def _take(self, name: str) -> Array:
         if name not in self.tensors:
             raise ConvertError(f"tensor '{name}' is missing")
         self.used.add(name)
@@ -74,12 +75,12 @@ def fold(
     folder = Folder(tensors, eps)
     folded: Tensors = {}
 
-    def put(name: str, tensor: np.ndarray) -> None:
+    def put(name: str, tensor: Array) -> None:
         if name in folded:
             raise ConvertError(f"two tensors of the checkpoint stand for '{name}'")
         folded[name] = tensor.astype(np.float32)
 
-    def put_layer(layer: str, weight: np.ndarray, bias: Optional[np.ndarray]) -> None:
+    def put_layer(layer: str, weight: Array, bias: Optional[Array]) -> None:
         put(f"{layer}.weight", weight)
         if bias is not None:
             put(f"{layer}.bias", bias)

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 import numpy as np
 
 from . import arrays
+from ._types import Array
 from .errors import ConvertError
 
 MAX_NODES = 100_000
@@ -43,7 +44,7 @@ class Graph:
     """A network as exported."""
 
     nodes: List[Node] = field(default_factory=list)
-    constants: Dict[str, np.ndarray] = field(default_factory=dict)
+    constants: Dict[str, Array] = field(default_factory=dict)
     inputs: Dict[str, List[int]] = field(default_factory=dict)  # shape, 0 where it is not fixed
     metadata: Dict[str, str] = field(default_factory=dict)
 
@@ -198,7 +199,7 @@ def _add_node(node: Node, graph: Graph) -> None:
         graph.nodes.append(node)
 
 
-def _add_constant(name: str, array: np.ndarray, graph: Graph) -> None:
+def _add_constant(name: str, array: Array, graph: Graph) -> None:
     if len(graph.constants) >= MAX_CONSTANTS:
         raise ConvertError(f"the ONNX graph has more than {MAX_CONSTANTS} constants")
     graph.constants[name] = array
@@ -240,7 +241,7 @@ def _attribute(data: memoryview) -> Tuple[str, Any]:
     return name, integers or result
 
 
-def _tensor(data: memoryview) -> Tuple[str, np.ndarray]:
+def _tensor(data: memoryview) -> Tuple[str, Array]:
     """A TensorProto's name and values, which lie in `raw_data` or in a field of their type."""
     dims: List[int] = []
     name, code = "", 0
@@ -273,7 +274,7 @@ def _tensor(data: memoryview) -> Tuple[str, np.ndarray]:
 
 def _typed_bytes(typed: List[Tuple[int, Value]], kind: str, what: str) -> Union[bytes, memoryview]:
     """The elements of a typed field as raw bytes. Small types lie in int32_data; F16 and BF16 as their bits."""
-    pieces: List[np.ndarray] = []
+    pieces: List[Array] = []
     for number, value in typed:
         stored = np.dtype(_TYPED[number])
         if stored.kind == "i":

@@ -8,6 +8,8 @@ from typing import Any, List
 
 import numpy as np
 
+from ._types import Pixels
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".pnm")
 
 
@@ -32,7 +34,7 @@ def find(argument: str) -> List[str]:
     return sorted(found, key=os.fsencode)
 
 
-def read(path: str, max_side: int, max_bytes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def read(path: str, max_side: int, max_bytes: int) -> Pixels:
     """A picture as it is seen: uint8, height x width x 3, RGB. At most max_side pixels a side, max_bytes in the file
     and decoded."""
     try:
@@ -60,7 +62,7 @@ def _check_size(width: int, height: int, max_side: int, max_bytes: int) -> None:
         raise PictureError(f"{width}x{height} pixels take {3 * width * height} bytes, the limit is {max_bytes}")
 
 
-def _read_pnm(data: bytes, max_side: int, max_bytes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def _read_pnm(data: bytes, max_side: int, max_bytes: int) -> Pixels:
     blank = rb"(?:[ \t-\r]|#[^\n\r]*[\n\r])+"
     header = re.match(rb"P[56]" + 3 * (blank + rb"(\d{1,10})") + rb"[ \t-\r]", data)
     if header is None:
@@ -79,7 +81,7 @@ def _read_pnm(data: bytes, max_side: int, max_bytes: int) -> "np.ndarray[Any, np
     return np.array(np.broadcast_to(scaled.reshape(height, width, channels), (height, width, 3)))
 
 
-def _read_with_pillow(data: bytes, max_side: int, max_bytes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def _read_with_pillow(data: bytes, max_side: int, max_bytes: int) -> Pixels:
     import io
 
     try:
@@ -100,7 +102,7 @@ def _read_with_pillow(data: bytes, max_side: int, max_bytes: int) -> "np.ndarray
         raise PictureError(f"damaged picture: {error}") from None
 
 
-def write_png(path: str, picture: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
+def write_png(path: str, picture: Pixels) -> None:
     """Writes height x width x 3 as a PNG."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:

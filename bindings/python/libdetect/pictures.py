@@ -8,6 +8,7 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 
 from . import _library
+from ._types import Pixels
 
 _FORMATS = {"rgb": _library.RGB8, "bgr": _library.BGR8}
 _HOST, _CUDA, _CUDA_HOST, _CUDA_MANAGED = 1, 2, 3, 13  # DLDeviceType
@@ -161,7 +162,7 @@ def _prepare(array: Any, format: str) -> Prepared:
     return image, array.owner if on_device else array
 
 
-def as_rgb(picture: Any) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def as_rgb(picture: Any) -> Pixels:
     """A copy of a picture in the host's memory as height x width x 3."""
     array: Optional[Any] = _array(picture, "cpu", must=True)
     array = np.asarray(array)

@@ -25,6 +25,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optiona
 import numpy as np
 
 from . import _library, _native
+from ._types import Array
 from ._library import OBJECT_DTYPE, QueueFullError, check, lib, text
 from ._native import Model
 from .pictures import prepare_all
@@ -111,7 +112,7 @@ def _too_late(_: int) -> bool:
     return False
 
 
-class Request(Future[np.ndarray]):
+class Request(Future[Array]):
     """A picture on its way: a concurrent.futures.Future of an array of OBJECT_DTYPE.
 
     result() waits and returns the objects or raises Error, DeadlineError or CancelledError. cancel() succeeds as long
@@ -119,7 +120,7 @@ class Request(Future[np.ndarray]):
     pool's threads and hold a device up as long as they take.
     """
 
-    def __init__(self, withdraw: Callable[[int], bool], kept: Tuple[Any, ...], objects: np.ndarray) -> None:
+    def __init__(self, withdraw: Callable[[int], bool], kept: Tuple[Any, ...], objects: Array) -> None:
         super().__init__()
         self._withdraw, self._kept, self._objects = withdraw, kept, objects
         self._ticket = c_uint64()
@@ -272,7 +273,7 @@ class Pool(_native._Handle):
         check(status)
         return request
 
-    def map(self, pictures: Iterable[Any], **options: Any) -> Iterator[np.ndarray]:
+    def map(self, pictures: Iterable[Any], **options: Any) -> Iterator[Array]:
         """The objects of each picture, in order. Takes from `pictures` as the pool has room, so there may be endlessly
         many; options are submit's. The first failure is raised, and what is still open then is cancelled."""
         waiting: Deque[Request] = collections.deque()

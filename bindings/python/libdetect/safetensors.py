@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from . import arrays
+from ._types import Array
 from .errors import ConvertError
 
 MAX_HEADER_BYTES = 4 << 20
@@ -22,7 +23,7 @@ MAX_DIMS = 4
 _WRITABLE = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16"}
 
 
-def decode(data: bytes) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+def decode(data: bytes) -> Tuple[Dict[str, Array], Dict[str, str]]:
     """The tensors (views of `data`) and the metadata of a file's bytes."""
     header, body = _split(data)
     metadata = header.pop("__metadata__", {})
@@ -30,7 +31,7 @@ def decode(data: bytes) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         raise ConvertError("safetensors: __metadata__ is not an object of strings")
     if len(header) > MAX_TENSORS:
         raise ConvertError(f"safetensors: {len(header)} tensors; at most {MAX_TENSORS} are allowed")
-    tensors: Dict[str, np.ndarray] = {}
+    tensors: Dict[str, Array] = {}
     extents: List[Tuple[int, int, str]] = []
     for name, entry in header.items():
         kind, shape, begin, end = _entry(name, entry, len(body))
@@ -93,7 +94,7 @@ def _check_tiling(extents: List[Tuple[int, int, str]], body_bytes: int) -> None:
         raise ConvertError(f"safetensors: the tensors end at byte {at} of {body_bytes}")
 
 
-def write(path: str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+def write(path: str, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
     """Writes float32 and float16 tensors, float32 first so that every tensor is aligned.
 
     The file appears under its name only when it is complete. The same input gives the same bytes.
@@ -116,7 +117,7 @@ def write(path: str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
     _write_whole(path, pieces)
 
 
-def _blobs(tensors: Mapping[str, np.ndarray]) -> List[Tuple[str, np.ndarray]]:
+def _blobs(tensors: Mapping[str, Array]) -> List[Tuple[str, Array]]:
     if len(tensors) > MAX_TENSORS:
         raise ConvertError(f"{len(tensors)} tensors; at most {MAX_TENSORS} are allowed")
     for name, tensor in tensors.items():

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple, TypeVar
 import numpy as np
 
 from . import arrays, pickle_reader
+from ._types import Array
 from .errors import ConvertError
 from .pickle_reader import Global, Opaque
 
@@ -50,7 +51,7 @@ class Storage:
     read: Optional[Callable[[], bytes]] = None
     raw: Optional[bytes] = None
 
-    def elements(self) -> np.ndarray:
+    def elements(self) -> Array:
         """All of them."""
         if self.kind is None or self.read is None:
             raise ConvertError(f"storage '{self.key}' is missing or of an unknown type")
@@ -68,7 +69,7 @@ class Tensor:
     shape: Tuple[int, ...]
     strides: Tuple[int, ...]
 
-    def array(self, what: str) -> np.ndarray:
+    def array(self, what: str) -> Array:
         """Its values, contiguous."""
         storage = self.storage
         if len(self.shape) > 8 or len(self.shape) != len(self.strides) or min(self.shape, default=1) < 0:

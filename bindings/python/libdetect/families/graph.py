@@ -9,6 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from .. import folding
+from .._types import Array
 from ..errors import ConvertError
 from ..onnx_reader import Graph, Node
 from .base import Family
@@ -21,8 +22,8 @@ class Conv:
 
     node: Node
     name: str  # published name of the layer; "" when the exporter dropped it
-    weight: np.ndarray
-    bias: np.ndarray
+    weight: Array
+    bias: Array
 
 
 class Constants:
@@ -36,7 +37,7 @@ class Constants:
         copies = [node for node in graph.nodes if node.op in through and node.inputs and node.outputs]
         self._same = {node.outputs[0]: node.inputs[0] for node in copies}
 
-    def find(self, name: str) -> Optional[np.ndarray]:
+    def find(self, name: str) -> Optional[Array]:
         """The constant, or None when the value is computed."""
         for _ in range(8):  # exporters chain one or two
             if name in self._values or name not in self._same:
@@ -81,8 +82,8 @@ def _numbered(convs: List[Conv]) -> bool:
 
 
 def _with_norm(
-    weight: np.ndarray, bias: np.ndarray, norm: Node, constants: Constants
-) -> Tuple[np.ndarray, np.ndarray]:
+    weight: Array, bias: Array, norm: Node, constants: Constants
+) -> Tuple[Array, Array]:
     """A convolution's weight and bias with the BatchNorm behind it merged in."""
     found = (constants.find(name) for name in norm.inputs[1:5])
     parts = tuple(part for part in found if part is not None and part.shape == weight.shape[:1])
@@ -94,7 +95,7 @@ def _with_norm(
     return folding.batch_norm(weight, bias, parts, eps)
 
 
-def is_bin_mean(weight: np.ndarray) -> bool:
+def is_bin_mean(weight: Array) -> bool:
     """Whether a weight is the constant 0, 1, ... n - 1 that averages a distribution's bins."""
     return weight.shape[:1] + weight.shape[2:] == (1, 1, 1) and np.array_equal(weight.ravel(), np.arange(weight.size))
 
@@ -179,10 +180,10 @@ def _assigned(graph: Graph, convs: Dict[str, Conv], family: Family, layout: Layo
     return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
 
 
-def _factors(graph: Graph) -> Dict[str, np.ndarray]:
+def _factors(graph: Graph) -> Dict[str, Array]:
     """Single constants that values are multiplied by, by the name of the value."""
     constants = Constants(graph)
-    factors: Dict[str, np.ndarray] = {}
+    factors: Dict[str, Array] = {}
     for node in graph.nodes:
         if node.op == "Mul" and len(node.inputs) == 2:
             for value, constant in (node.inputs, node.inputs[::-1]):

@@ -2,10 +2,10 @@
 
 from typing import Dict, List, Mapping, Optional, Tuple
 
-import numpy as np
+from .._types import Array
 
 Shape = Tuple[int, ...]
-Tensors = Dict[str, np.ndarray]
+Tensors = Dict[str, Array]
 
 #: Tensors named in a message before the rest are only counted.
 MAX_NAMED = 6
@@ -45,7 +45,7 @@ class Layout:
         self.shapes[name] = ()
         self.scales[name] = conv
 
-    def difference(self, tensors: Mapping[str, np.ndarray]) -> "Difference":
+    def difference(self, tensors: Mapping[str, Array]) -> "Difference":
         """What keeps a checkpoint from being this network."""
         return Difference(
             missing=[name for name in self.shapes if name not in tensors],
@@ -80,7 +80,7 @@ def listed(names: List[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + more
 
 
-def channels_of(tensors: Mapping[str, np.ndarray], name: str) -> Optional[int]:
+def channels_of(tensors: Mapping[str, Array], name: str) -> Optional[int]:
     """A weight's output channels, or None when there is no such weight."""
     tensor = tensors.get(name)
     return tensor.shape[0] if tensor is not None and tensor.ndim > 0 else None
