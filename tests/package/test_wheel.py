@@ -1,7 +1,9 @@
 """Builds the wheel, checks it with auditwheel, and uses it in fresh environments.
 
-Environment: DET_TEST_MODEL, a model file; DET_PYTHONS, more interpreters to try it with, separated by blanks (each with
-its newest numpy and, where there is one for it, numpy 1.26). Says SKIP where PyPI cannot be reached.
+Every Python that the package promises to work with is tried with its newest numpy and, where there is one for it, numpy
+1.26: those on PATH and pyenv's (PYENV_ROOT, else ~/.pyenv). Says SKIP where PyPI cannot be reached.
+
+Environment: DET_TEST_MODEL, a model file; DET_PYTHONS, more interpreters to try it with, separated by blanks.
 """
 
 import os
@@ -16,25 +18,70 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = os.environ["DET_TEST_MODEL"]
-PYTHONS = os.environ.get("DET_PYTHONS", "").split()
+PROMISED = [(3, minor) for minor in range(9, 14)]
+NUMPY_1 = "numpy==1.26.*"
+NEWEST_WITH_NUMPY_1 = (3, 12)
 
 TYPED = """
+from concurrent.futures import Future
+from typing import List
+
 import libdetect
 import numpy as np
 
+picture = np.zeros((4, 4, 3), np.uint8)
 model = libdetect.Model("m")
 info: libdetect.ModelInfo = model.info
 with libdetect.Context(model, device="cpu", max_batch=2) as context:
-    found = context.detect(np.zeros((4, 4, 3), np.uint8), score=0.5)
-    later = context.detect_async([])
-    drawn = libdetect.draw(np.zeros((4, 4, 3), np.uint8), later.result(), info)
-print(drawn.shape, libdetect.version().upper(), libdetect.Error.IO)
+    found: libdetect.Detections = context.detect(picture, score=0.5)
+    several: List[libdetect.Detections] = context.detect([picture, picture], class_enabled=[True])
+    stacked: List[libdetect.Detections] = model.detect(list(np.stack([picture, picture])))
+    later: Future[libdetect.Detections] = model.detect_async(picture, format="bgr")
+    many: Future[List[libdetect.Detections]] = context.detect_async((picture,))
+    drawn = libdetect.draw(picture, later.result(), info)
+with libdetect.Pool(model) as pool:
+    request: libdetect.Request = pool.submit(picture, deadline=1)
+    best = [objects["score"].max() for objects in pool.map([picture], priority=1)]
+print(drawn.shape, libdetect.version().upper(), libdetect.Error.IO, request.result().shape)
+"""
+
+# A type checker must find fault with every line that says so, and with no other.
+WRONG = """
+import libdetect
+import numpy as np
+
+picture = np.zeros((4, 4, 3), np.uint8)
+model = libdetect.Model("m")
+context = libdetect.Context(model)
+pool = libdetect.Pool(model)
+model.detect("picture.png")  # wrong
+context.detect(["picture.png"])  # wrong
+context.detect(picture, score="high")  # wrong
+context.detect(picture, threshold=0.5)  # wrong
+model.detect(picture, threshold=0.5)  # wrong
+model.detect(picture).boxes  # wrong
+model.detect([picture])["score"]  # wrong
+model.detect([picture])[0]["score"]
+model.detect_async(picture).score  # wrong
+context.detect_async([picture]).result()["score"]  # wrong
+context.profile().total  # wrong
+model.info["family"]  # wrong
+pool.submit("picture.png")  # wrong
+pool.map([picture], hurry=True)  # wrong
+pool.stats["n_runs"]  # wrong
+libdetect.draw(picture, context.detect([picture]), model)  # wrong
+libdetect.draw(picture, context.detect(picture), model)
+libdetect.Context(model, 4)  # wrong
 """
 
 SMOKE = """
-import sys, libdetect, numpy
+import sys
+folders = sys.argv[2:]
+sys.path[:0] = folders
+import libdetect, numpy
 print(numpy.__version__, libdetect.build_info())
-assert "site-packages" in libdetect.__file__, libdetect.__file__
+for module, folder in zip((libdetect, numpy), folders or ["site-packages"]):
+    assert folder in module.__file__, module.__file__
 model = libdetect.Model(sys.argv[1])
 picture = numpy.random.default_rng(0).integers(0, 256, (90, 120, 3), numpy.uint8)
 found = model.detect(picture, score=0.1)
@@ -62,6 +109,31 @@ def run(*command, **keywords):
     return done.stdout
 
 
+def version_of(interpreter):
+    """None for what does not run, such as a shim of pyenv's for a version that is not chosen."""
+    command = [interpreter, "-c", "import sys; print(*sys.version_info[:2])"]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_environment())
+    except OSError:
+        return None
+    return tuple(map(int, done.stdout.split())) if done.returncode == 0 else None
+
+
+def interpreters():
+    """Versions and interpreters: those of DET_PYTHONS, and one of each promised version that is here."""
+    found = [(version_of(interpreter), interpreter) for interpreter in os.environ.get("DET_PYTHONS", "").split()]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    for version in PROMISED:
+        name = "python{}.{}".format(*version)
+        candidates = [shutil.which(name), *sorted(pyenv.glob(f"{name[6:]}.*/bin/{name}"))]
+        if sys.version_info[:2] == version:
+            candidates.insert(0, sys.executable)
+        fitting = [candidate for candidate in candidates if candidate and version_of(candidate) == version]
+        if fitting and version not in [known for known, _ in found]:
+            found.append((version, fitting[0]))
+    return found
+
+
 class Wheel(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -81,8 +153,24 @@ class Wheel(unittest.TestCase):
         run(folder / "bin" / "pip", "install", "-q", cls.wheel, *requirements)
         return folder / "bin" / "python"
 
-    def smoke(self, python):
-        return run(python, "-I", "-c", SMOKE, MODEL, cwd=self.empty)
+    @classmethod
+    def unpacked(cls, what, version=None):
+        """A folder with a package alone, made once: for Python of that version, without having to run that one."""
+        folder = cls.folder / "unpacked" / "-".join(map(str, [Path(what).name, *(version or ())]))
+        if not folder.exists():
+            target = ["--python-version", "{}.{}".format(*version), "--only-binary", ":all:"] if version else []
+            run(cls.python, "-m", "pip", "install", "-q", "--no-deps", *target, "--target", folder, what)
+        return folder
+
+    def smoke(self, python, *folders):
+        return run(python, "-I", "-c", SMOKE, MODEL, *folders, cwd=self.empty)
+
+    def mypy(self, *arguments, cwd, numpy=None):
+        """What mypy prints, with the environment's numpy or with that of a folder."""
+        environment = {**clean_environment(), **({"PYTHONPATH": str(numpy)} if numpy else {})}
+        command = [self.python, "-m", "mypy", *arguments]
+        done = subprocess.run(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return done.stdout
 
     def test_auditwheel(self):
         self.assertRegex(self.wheel.name, r"^libdetect-[\d.]+-py3-none-manylinux_2_\d+_\w+\.whl$")
@@ -106,8 +194,14 @@ class Wheel(unittest.TestCase):
 
     def test_types(self):
         (self.empty / "typed.py").write_text(TYPED)
-        self.assertIn("Success", run(self.python, "-m", "mypy", "--strict", "typed.py", cwd=self.empty))
-        self.assertIn("Success", run(self.python, "-m", "mypy", "libdetect", cwd=ROOT / "bindings" / "python"))
+        (self.empty / "wrong.py").write_text(WRONG)
+        wrong = {number for number, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
+        for numpy in None, self.unpacked(NUMPY_1, NEWEST_WITH_NUMPY_1):
+            with self.subTest(numpy=numpy or "newest"):
+                self.assertIn("Success", self.mypy("--strict", "typed.py", cwd=self.empty, numpy=numpy))
+                self.assertIn("Success", self.mypy("libdetect", cwd=ROOT / "bindings" / "python", numpy=numpy))
+                shown = self.mypy("--strict", "wrong.py", cwd=self.empty, numpy=numpy)
+                self.assertEqual(set(map(int, re.findall(r"^wrong\.py:(\d+): error", shown, re.M))), wrong, shown)
 
     def test_notebook(self):
         script = "import nbformat, nbclient, sys; nbclient.NotebookClient(nbformat.read(sys.argv[1], 4), timeout=300).execute()"
@@ -120,12 +214,18 @@ class Wheel(unittest.TestCase):
         run(folder / "bin" / "pip", "install", "-q", ROOT / "bindings" / "python")
         self.smoke(folder / "bin" / "python")
 
-    def test_other_pythons(self):
-        for interpreter in PYTHONS:
-            version = tuple(map(int, run(interpreter, "-c", "import sys; print(*sys.version_info[:2])").split()))
-            for numpy in ("numpy==1.26.*", "numpy>=2") if version < (3, 13) else ("numpy>=2",):
+    def test_pythons(self):
+        package, found = self.unpacked(self.wheel), interpreters()
+        print("wheel: tried with", *(f"{interpreter}" for _, interpreter in found), flush=True)
+        for version, interpreter in found:
+            self.assertIsNotNone(version, f"{interpreter} does not run")
+            for numpy in [NUMPY_1] * (version <= NEWEST_WITH_NUMPY_1) + ["numpy>=2"]:
                 with self.subTest(interpreter=interpreter, numpy=numpy):
-                    print("wheel:", version, self.smoke(self.environment(interpreter, numpy)).strip(), flush=True)
+                    shown = self.smoke(interpreter, package, self.unpacked(numpy, version))
+                    print("wheel:", "{}.{}".format(*version), shown.strip(), flush=True)
+        if {version for version, _ in found} <= {sys.version_info[:2]}:
+            self.skipTest("no Python but {}.{} is here: no other python3.9 to python3.13 on PATH or of pyenv's, and"
+                          " DET_PYTHONS names none".format(*sys.version_info))  # fmt: skip
 
 
 def pypi_answers():

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         version,
     )
     from ._library import ClosedError, DeadlineError, QueueFullError
+    from ._types import Detections, Picture
     from .drawing import draw
     from .pool import Answer, Pool, PoolContextStats, PoolDevice, PoolStats, Request
 
@@ -52,10 +53,12 @@ __all__ = [
     "Context",
     "ContextInfo",
     "DeadlineError",
+    "Detections",
     "Error",
     "LayerTime",
     "Model",
     "ModelInfo",
+    "Picture",
     "Pool",
     "PoolContextStats",
     "PoolDevice",
@@ -73,6 +76,7 @@ __all__ = [
 _ELSEWHERE = {
     **dict.fromkeys(("Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"), "pool"),
     **dict.fromkeys(("ClosedError", "DeadlineError", "QueueFullError"), "_library"),
+    **dict.fromkeys(("Detections", "Picture"), "_types"),
     "draw": "drawing",
 }
 

@@ -8,15 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar, Union, overload
 
 import numpy as np
 
 from . import _library
-from ._types import Array
+from ._types import Array, DetectOptions, Detections, Picture
 from ._models import default_model
 from ._library import OBJECT_DTYPE, Error, check, lib, text
 from .pictures import Prepared, prepare_all
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "CUT_CANDIDATES",
@@ -217,13 +220,25 @@ class Model(_Handle):
             n_parameters=raw.n_parameters,
         )
 
-    def detect(self, images: Any, **thresholds: Any) -> Any:
+    @overload
+    def detect(self, images: Picture, **options: "Unpack[DetectOptions]") -> Detections: ...
+    @overload
+    def detect(self, images: Sequence[Picture], **options: "Unpack[DetectOptions]") -> List[Detections]: ...
+    def detect(
+        self, images: Union[Picture, Sequence[Picture]], **options: "Unpack[DetectOptions]"
+    ) -> Union[Detections, List[Detections]]:
         """Detects with a context of default options, made at the first call; see Context.detect."""
-        return self._context().detect(images, **thresholds)
+        return self._context().detect(images, **options)
 
-    def detect_async(self, images: Any, **thresholds: Any) -> "Future[Any]":
+    @overload
+    def detect_async(self, images: Picture, **options: "Unpack[DetectOptions]") -> "Future[Detections]": ...
+    @overload
+    def detect_async(
+        self, images: Sequence[Picture], **options: "Unpack[DetectOptions]"
+    ) -> "Future[List[Detections]]": ...
+    def detect_async(self, images: Any, **options: Any) -> "Future[Any]":
         """The same in the background; see Context.detect_async."""
-        return self._context().detect_async(images, **thresholds)
+        return self._context().detect_async(images, **options)
 
     def _context(self) -> "Context":
         with self._default_lock:
@@ -307,9 +322,13 @@ class Context(_Handle):
         CUT_CANDIDATES (2) more boxes than max_candidates; 0 when nothing was."""
         return tuple(self._cuts)
 
+    @overload
+    def detect(self, images: Picture, **options: "Unpack[DetectOptions]") -> Detections: ...
+    @overload
+    def detect(self, images: Sequence[Picture], **options: "Unpack[DetectOptions]") -> List[Detections]: ...
     def detect(
         self,
-        images: Any,
+        images: Union[Picture, Sequence[Picture]],
         *,
         score: Optional[float] = None,
         iou: Optional[float] = None,
@@ -319,11 +338,13 @@ class Context(_Handle):
         multi_label: Optional[bool] = None,
         max_objects: Optional[int] = None,
         format: str = "rgb",
-    ) -> Any:
+    ) -> Union[Detections, List[Detections]]:
         """Detects in one picture or in several.
 
         images         uint8 array, height x width x 3, height x width (grey) or height x width x 4 (RGBA); or a list
-                       of such, of any sizes; or n x height x width x c. Rows may be apart; other strides are copied.
+                       of such, of any sizes; or n x height x width x c, which type checkers, blind to the number of
+                       dimensions, take for one picture: list(images) says the same to them. Rows may be apart; other
+                       strides are copied.
                        numpy's; Pillow's pictures; on a CUDA context whatever has __cuda_array_interface__ or DLPack's
                        methods and lies in a GPU's memory (PyTorch's, CuPy's, ...), which is read there
         score, iou     thresholds, 0 to 1; None: the model's
@@ -341,7 +362,7 @@ class Context(_Handle):
         room = self._max_objects if max_objects is None else max_objects
         thresholds, kept = _thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
-        results: List[Array] = []
+        results: List[Detections] = []
         with self._lock:
             check(lib.det_context_set_thresholds(self._handle, byref(thresholds)))
             del kept  # the library has copied them
@@ -350,6 +371,12 @@ class Context(_Handle):
                 results += self._run(prepared[start : start + self._max_batch], room)
         return results[0] if single else results
 
+    @overload
+    def detect_async(self, images: Picture, **options: "Unpack[DetectOptions]") -> "Future[Detections]": ...
+    @overload
+    def detect_async(
+        self, images: Sequence[Picture], **options: "Unpack[DetectOptions]"
+    ) -> "Future[List[Detections]]": ...
     def detect_async(self, images: Any, **options: Any) -> "Future[Any]":
         """Begins detect(images, **options) in a thread of this context and returns at once.
 
@@ -360,7 +387,7 @@ class Context(_Handle):
         with self._lock:
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="libdetect")
-        return self._worker.submit(self.detect, images, **options)
+        return self._worker.submit(lambda: self.detect(images, **options))
 
     def close(self) -> None:
         """Waits for what detect_async began and gives the memory back; using the context afterwards raises
@@ -369,7 +396,7 @@ class Context(_Handle):
             self._worker.shutdown(wait=True)
         super().close()
 
-    def _run(self, batch: List[Prepared], room: int) -> List[Array]:
+    def _run(self, batch: List[Prepared], room: int) -> List[Detections]:
         n = len(batch)
         images = (_library.Image * n)(*(image for image, _ in batch))
         objects = np.zeros((n, room), OBJECT_DTYPE)

@@ -1,20 +1,23 @@
 """Boxes, labels and landmarks painted onto a picture, pixel for pixel as the tool `detect --draw` does."""
 
 import math
-from typing import Any, Tuple
+from typing import TYPE_CHECKING, Any, Tuple, Union
 
 import numpy as np
 
 from . import font
-from ._types import Pixels
+from ._types import Detections, Picture, Pixels
 from .pictures import as_rgb
+
+if TYPE_CHECKING:
+    from ._native import Model, ModelInfo
 
 _Colour = Tuple[int, int, int]
 _MAX_SIDE = 16384
 _MAX_NAME = 40
 
 
-def draw(picture: Any, objects: Any, info: Any) -> Pixels:
+def draw(picture: Picture, objects: Detections, info: "Union[Model, ModelInfo]") -> Pixels:
     """A copy of a picture with boxes, landmarks, and labels with scores, sized to suit the picture.
 
     picture  uint8, height x width x 3 (RGB), x 4 or grey; or one of Pillow's
@@ -24,15 +27,15 @@ def draw(picture: Any, objects: Any, info: Any) -> Pixels:
     Returns uint8, height x width x 3, RGB. Each class has its colour. What lies outside is cut off.
     """
     canvas = as_rgb(picture)
-    info = getattr(info, "info", info)
+    described: Any = getattr(info, "info", info)
     longest = max(canvas.shape[:2])
     thickness, scale = _clamp(longest // 400, 2, 64), _clamp((longest + 250) // 550, 1, 64)
     for found in objects[::-1]:  # labels go over boxes, and the sure ones, which come first, over the unsure
         colour = _class_colour(int(found["class_id"]))
         _draw_box(canvas, found, thickness, colour)
-        _draw_landmarks(canvas, found, info.n_landmarks, thickness, colour)
+        _draw_landmarks(canvas, found, described.n_landmarks, thickness, colour)
     for found in objects[::-1]:
-        _draw_label(canvas, found, info, scale, _class_colour(int(found["class_id"])))
+        _draw_label(canvas, found, described, scale, _class_colour(int(found["class_id"])))
     return canvas
 
 

@@ -20,15 +20,18 @@ from concurrent.futures import Future
 from ctypes import byref, c_uint64, c_void_p
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
 from . import _library, _native
-from ._types import Array
+from ._types import Detections, Picture, SubmitOptions
 from ._library import OBJECT_DTYPE, QueueFullError, check, lib, text
 from ._native import Model
 from .pictures import prepare_all
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"]
 
@@ -112,7 +115,7 @@ def _too_late(_: int) -> bool:
     return False
 
 
-class Request(Future[Array]):
+class Request(Future[Detections]):
     """A picture on its way: a concurrent.futures.Future of an array of OBJECT_DTYPE.
 
     result() waits and returns the objects or raises Error, DeadlineError or CancelledError. cancel() succeeds as long
@@ -120,7 +123,7 @@ class Request(Future[Array]):
     pool's threads and hold a device up as long as they take.
     """
 
-    def __init__(self, withdraw: Callable[[int], bool], kept: Tuple[Any, ...], objects: Array) -> None:
+    def __init__(self, withdraw: Callable[[int], bool], kept: Tuple[Any, ...], objects: Detections) -> None:
         super().__init__()
         self._withdraw, self._kept, self._objects = withdraw, kept, objects
         self._ticket = c_uint64()
@@ -231,7 +234,7 @@ class Pool(_native._Handle):
 
     def submit(
         self,
-        picture: Any,
+        picture: Picture,
         *,
         priority: int = 0,
         deadline: Optional[float] = None,
@@ -273,7 +276,7 @@ class Pool(_native._Handle):
         check(status)
         return request
 
-    def map(self, pictures: Iterable[Any], **options: Any) -> Iterator[Array]:
+    def map(self, pictures: Iterable[Picture], **options: "Unpack[SubmitOptions]") -> Iterator[Detections]:
         """The objects of each picture, in order. Takes from `pictures` as the pool has room, so there may be endlessly
         many; options are submit's. The first failure is raised, and what is still open then is cancelled."""
         waiting: Deque[Request] = collections.deque()
@@ -295,7 +298,7 @@ class Pool(_native._Handle):
             for request in waiting:
                 request.cancel()
 
-    def _try_submit(self, picture: Any, options: Dict[str, Any]) -> Optional[Request]:
+    def _try_submit(self, picture: Picture, options: SubmitOptions) -> Optional[Request]:
         try:
             return self.submit(picture, **options)
         except QueueFullError:
