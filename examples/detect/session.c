@@ -58,6 +58,15 @@ static int32_t find_class(const det_model_info *info, const char *word) {
     return -1;
 }
 
+static void complain_of_class(const det_model_info *info, const char *word) {
+    if (info->n_classes == 1)
+        complain("--classes: the model has no class '%s'; its only one is 0 '%s'", word, info->class_names[0]);
+    else
+        complain("--classes: the model has no class '%s'; its %d classes are 0 '%s' to %d '%s' ('info' lists them)",
+                 word, (int)info->n_classes, info->class_names[0], (int)info->n_classes - 1,
+                 info->class_names[info->n_classes - 1]);
+}
+
 /* Sets the flags of the classes in `list`, which is cut at its commas. */
 static bool enable_classes(const det_model_info *info, char *list, uint8_t *enabled) {
     for (char *word = list, *next; word != NULL; word = next) {
@@ -66,10 +75,7 @@ static bool enable_classes(const det_model_info *info, char *list, uint8_t *enab
             *next++ = '\0';
         int32_t id = find_class(info, word);
         if (id < 0) {
-            complain(
-                "--classes: the model has no class '%s'; its %d classes are 0 '%s'%s%s%s ('detect info' lists them)",
-                word, (int)info->n_classes, info->class_names[0], info->n_classes > 1 ? " to '" : "",
-                info->n_classes > 1 ? info->class_names[info->n_classes - 1] : "", info->n_classes > 1 ? "'" : "");
+            complain_of_class(info, word);
             return false;
         }
         enabled[id] = 1;

@@ -101,8 +101,7 @@ static det_status open_cpu(det_context_options *options, det_device **out) {
     if (options->device_uuid)
         DET_FAIL(DET_ERROR_NO_DEVICE, "the CPU has no UUID; %.64s was asked for", options->device_uuid);
     if (options->precision != DET_PRECISION_AUTO && options->precision != DET_FP32)
-        DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone; precision %d was asked for",
-                 options->precision);
+        DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone: its precision is fp32 or auto");
     options->precision = DET_FP32;
     if (options->n_threads == 0)
         options->n_threads = DET_MIN(count_cores(), DET_MAX_THREADS);

@@ -7,7 +7,6 @@ needs a library besides: DET_NEEDED, or DET_NEEDED_OLD without what is new in it
 preloaded library of tests/faults, and DET_EMULATED_MODULE, the CUDA module on the fake device of tests/emulation.
 """
 
-import ctypes
 import json
 import os
 import random
@@ -16,10 +15,14 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
 import zlib
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from ordinary_user import as_ordinary_user
 
 CLI, LIBRARY, MODEL = os.environ["DETECT_CLI"], os.environ["DET_LIBRARY"], os.environ["DET_TEST_MODEL"]
 CUDA_MODULE, FAULTS = os.environ["DET_CUDA_MODULE"], os.environ.get("DET_FAULTS", "")
@@ -28,18 +31,6 @@ NEEDY_MODULE, NEEDED, NEEDED_OLD = os.environ["DET_NEEDY_MODULE"], os.environ["D
 DONE, PICTURES, USAGE, NO_MODEL = 0, 1, 2, 3
 LOADER = 127  # the system's loader could not start the program
 MIB = 1 << 20
-
-
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def as_ordinary_user():
-    """For preexec_fn: root may read and write whatever a file's mode says; what it starts then may not."""
-    drop_from_bounding_set, override, read_search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_*
-    if os.geteuid() == 0:
-        for capability in (override, read_search):
-            if LIBC.prctl(drop_from_bounding_set, capability, 0, 0, 0):
-                raise OSError(ctypes.get_errno(), "prctl")
 
 
 def picture_bytes(width=60, height=40):

@@ -249,6 +249,7 @@ class Binding(unittest.TestCase):
     def test_wrong_arguments(self) -> None:
         for error, call in (
             (TypeError, lambda: self.detect(self.picture.astype(np.float32))),
+            (TypeError, lambda: self.detect(self.picture, threshold=0.5)),
             (ValueError, lambda: self.detect(np.zeros((4, 4, 2), np.uint8))),
             (ValueError, lambda: self.detect(np.zeros((0, 4, 3), np.uint8))),
             (ValueError, lambda: self.detect(np.zeros(4, np.uint8))),
@@ -259,6 +260,15 @@ class Binding(unittest.TestCase):
             (ValueError, lambda: self.detect(self.picture, class_scores=[[0.5]])),
         ):
             with self.assertRaises(error):
+                call()
+
+    def test_what_is_wrong_is_said(self) -> None:
+        for text, call in (
+            ("max_objects is -1; 1 or more is allowed", lambda: self.detect(self.picture, max_objects=-1)),
+            ("max_delay is -1 seconds", lambda: libdetect.Pool(self.model, max_delay=-1)),
+            ("its precision is fp32 or auto", lambda: libdetect.Context(self.model, device="cpu", precision="fp16")),
+        ):
+            with self.assertRaisesRegex((ValueError, libdetect.Error), text):
                 call()
 
     def test_closing(self) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import unittest
 from pathlib import Path
 from typing import Any, List
@@ -109,6 +110,20 @@ class Twin(unittest.TestCase):
                       ["--threads", "0", "a.ppm"], ["info", "--model", "model", "model"]):  # fmt: skip
             self.same(*wrong, code=2)
 
+    def test_messages(self) -> None:
+        """The same lines on standard error, but for the names in front."""
+        (self.folder / "empty").mkdir(exist_ok=True)
+        for arguments in (["missing.ppm"], ["--model", "missing", "a.ppm"], ["--classes", "cat", "a.ppm"], ["empty"],
+                          ["--max-side", "100", "a.ppm"], ["--max-bytes", "1k", "a.ppm"], ["model"],
+                          ["--draw", "a.ppm/x", "a.ppm"], ["--verbose", "--max-objects", "1", "--csv", "a.ppm"],
+                          ["--size", "8192x8192", "--batch", "256", "a.ppm"]):  # fmt: skip
+            with self.subTest(arguments):
+                said = [re.sub("^(lib)?detect: ", "", done.stderr.decode(), flags=re.M) for done in self.both(*arguments)]
+                self.assertEqual(*said)
+                self.assertTrue(said[0])
+        for done in self.both("--score", "2", "a.ppm"):
+            self.assertRegex(done.stderr.decode(), r"^(lib)?detect: .*'2': give 0 to 1\n.*: see '.* --help'\n$")
+
     def test_options(self) -> None:
         tool, ours = self.both("--help")
         info = self.both("info", "--help")[1]
@@ -147,14 +162,21 @@ class Files(unittest.TestCase):
             with self.assertRaises(picture_files.PictureError):
                 self.read(damaged)
 
+    def test_memory_grows_with_need(self) -> None:
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.read(ppm(1, 100, 100), max_bytes=256 << 20)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 4 << 20)
+
     def test_limits_and_damage(self) -> None:
         self.assertEqual(self.read(b"P6 2 1 255\n" + bytes(6)).shape, (1, 2, 3))
         self.assertEqual(self.read(b"P5 1 1 3\n\x01")[0, 0, 0], 85)
+        self.assertEqual(self.read(b"P5 1 1 3\n\x09")[0, 0, 0], 255)
         for data in (b"", b"GIF89a", b"P6 2 1 255\n" + bytes(5), b"P6 0 1 255\n", b"P6 101 1 255\n" + bytes(303),
                      b"P6 2 1 256\n" + bytes(12), b"P6 2", b"P5 9999999999 9999999999 255\n"):  # fmt: skip
             with self.assertRaises(picture_files.PictureError, msg=data):
                 self.read(data)
-        with self.assertRaisesRegex(picture_files.PictureError, "limit of 10 bytes"):
+        with self.assertRaisesRegex(picture_files.PictureError, "17 bytes, the limit is 10"):
             self.read(b"P6 2 1 255\n" + bytes(6), max_bytes=10)
         with self.assertRaises(picture_files.PictureError):
             picture_files.find(str(self.folder))

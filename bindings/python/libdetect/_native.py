@@ -359,7 +359,7 @@ class Context(_Handle):
         picture, where (0, 0) is the top-left corner of the first pixel; for a list of pictures, a list of arrays.
         """
         prepared, single = prepare_all(images, format, self._device)
-        room = self._max_objects if max_objects is None else max_objects
+        room = room_for(max_objects, self._max_objects)
         thresholds, kept = _thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
         results: List[Detections] = []
@@ -456,6 +456,15 @@ def _choice(value: str, choices: Sequence[str], what: str) -> int:
     if value not in choices:
         raise ValueError(f"{what} is {value!r}, not one of {', '.join(choices)}")
     return choices.index(value)
+
+
+def room_for(max_objects: Optional[int], default: int) -> int:
+    """Most objects of a picture; the library, to which a negative number is the default, checks what is too many."""
+    if max_objects is None:
+        return default
+    if max_objects < 0:
+        raise ValueError(f"max_objects is {max_objects}; 1 or more is allowed, and None for the model's")
+    return max_objects
 
 
 def _thresholds(

@@ -8,9 +8,13 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from . import cli_output, picture_files
 from .cli_info import print_info, print_models
 from .cli_options import parse
+from .cli_streams import OutputError, complain, write
 from .picture_files import PictureError
 
 DONE, PICTURES, USAGE, MODEL = 0, 1, 2, 3
+
+#: A picture's path, its pixels, and the milliseconds that reading it took.
+_Loaded = Tuple[str, Any, float]
 
 
 class _Failure(Exception):
@@ -19,10 +23,6 @@ class _Failure(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-def _complain(message: object) -> None:
-    print("libdetect:", cli_output.clean(str(message)), file=sys.stderr)
 
 
 class _Drawings:
@@ -44,12 +44,16 @@ class _Drawings:
             return None
         return status.st_dev, status.st_ino
 
-    def save(self, source: str, picture: Any) -> None:
+    def path_for(self, source: str) -> str:
+        """Where the next drawing of a picture goes."""
         name, number = os.path.splitext(os.path.basename(source))[0], 1
         path = os.path.join(self._folder, f"{name}.png")
         while os.path.exists(path) and (self._identity(path) in self._kept or not os.path.isfile(path)):
             number += 1
             path = os.path.join(self._folder, f"{name}-{number}.png")
+        return path
+
+    def save(self, path: str, picture: Any) -> None:
         picture_files.write_png(path, picture)
         self._kept.add(self._identity(path))
 
@@ -63,9 +67,12 @@ def _open(given: Any) -> Tuple[Any, Any]:
     except FileNotFoundError as error:
         raise _Failure(MODEL, f"no model: {error}") from None
     if given.verbose:
-        set_log(lambda level, message: _complain(f"{('error', 'warning', 'info', 'debug')[level]}: {message}"), LOG_INFO)
+        set_log(lambda level, message: complain(f"{('error', 'warning', 'info', 'debug')[level]}: {message}"), LOG_INFO)
     try:
         model = Model(path)
+    except Error as error:
+        raise _Failure(MODEL, error.message) from None  # it names the file
+    try:
         return model, Context(
             model,
             device=given.device,
@@ -76,7 +83,13 @@ def _open(given: Any) -> Tuple[Any, Any]:
             profile_layers=getattr(given, "layers", False),
         )
     except Error as error:
-        raise _Failure(MODEL, error.message) from None
+        raise _Failure(MODEL, f"{path}: {error.message}") from None
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"its only one is 0 '{names[0]}'"
+    return f"its {len(names)} classes are 0 '{names[0]}' to {len(names) - 1} '{names[-1]}' ('info' lists them)"
 
 
 def _enabled_classes(text: str, names: Sequence[str]) -> List[bool]:
@@ -84,8 +97,7 @@ def _enabled_classes(text: str, names: Sequence[str]) -> List[bool]:
     for word in text.split(","):
         index = int(word) if word.isascii() and word.isdigit() else names.index(word) if word in names else len(names)
         if index >= len(names):
-            raise _Failure(USAGE, f"--classes: the model has no class '{word}'; its {len(names)} classes are"
-                           f" {', '.join(f'{i} {name}' for i, name in enumerate(names[:3]))}, ...")
+            raise _Failure(USAGE, f"--classes: the model has no class '{word}'; {_listed(names)}")
         enabled[index] = True
     return enabled
 
@@ -111,8 +123,12 @@ class _Run:
         self.thresholds = _thresholds(given, self.info)
 
     def _fail(self, path: str, message: object) -> None:
-        _complain(f"{path}: {message}")
+        complain(f"{path}: {message}")
         self.failed = True
+
+    def _fail_all(self, batch: Sequence[_Loaded], message: str) -> None:
+        for path, _, _ in batch:
+            self._fail(path, message)
 
     def _find(self) -> List[str]:
         paths: List[str] = []
@@ -123,7 +139,7 @@ class _Run:
                 self._fail(argument, error)
         return paths
 
-    def _read(self, path: str) -> Optional[Tuple[str, Any, float]]:
+    def _read(self, path: str) -> Optional[_Loaded]:
         begin = time.perf_counter()
         try:
             picture = picture_files.read(path, self.given.max_side, self.given.max_bytes)
@@ -132,7 +148,7 @@ class _Run:
             return None
         return path, picture, 1e3 * (time.perf_counter() - begin)
 
-    def _report(self, batch: List[Tuple[str, Any, float]], drawings: Optional[_Drawings]) -> None:
+    def _report(self, batch: List[_Loaded], drawings: Optional[_Drawings]) -> None:
         from . import Error, draw
 
         try:
@@ -140,9 +156,12 @@ class _Run:
         except Error as error:
             if error.status in (Error.NO_DEVICE, Error.DEVICE):  # it would only repeat itself
                 raise _Failure(MODEL, error.message) from None
-            for path, _, _ in batch:
-                self._fail(path, error.message)
+            self._fail_all(batch, error.message)
             return
+        except MemoryError:
+            self._fail_all(batch, "out of memory")
+            return
+        self._complain_of_cuts(batch)
         profile, share = self.context.profile(), 1.0 / len(batch)
         for (path, picture, decode_ms), objects in zip(batch, found):
             times = {
@@ -156,24 +175,39 @@ class _Run:
             result = cli_output.Result(path, picture.shape[1], picture.shape[0], objects, times)
             self._print(result)
             if drawings:
+                drawing = drawings.path_for(path)
                 try:
-                    drawings.save(path, draw(picture, objects, self.info))
+                    drawings.save(drawing, draw(picture, objects, self.info))
                 except PictureError as error:
-                    self._fail(path, error)
+                    self._fail(drawing, error)
+                except MemoryError:
+                    self._fail(drawing, "out of memory")
+
+    def _complain_of_cuts(self, batch: Sequence[_Loaded]) -> None:
+        from . import CUT_CANDIDATES, CUT_OBJECTS
+
+        if not self.given.verbose:
+            return
+        most = self.given.max_objects or self.info.max_objects
+        for (path, _, _), cuts in zip(batch, self.context.cuts):
+            if cuts & CUT_OBJECTS:
+                complain(f"{path}: only the best {most} of more objects are kept")
+            if cuts & CUT_CANDIDATES:
+                complain(f"{path}: only the best of very many candidates entered NMS")
 
     def _print(self, result: cli_output.Result) -> None:
         if self.given.format == "json":
-            _write([cli_output.as_json(result, self.info)])
+            write([cli_output.as_json(result, self.info)])
         else:
             write_rows = cli_output.as_csv if self.given.format == "csv" else cli_output.as_table
-            _write(write_rows(result, self.info))
+            write(write_rows(result, self.info))
 
     def run(self) -> int:
         paths = self._find()
         drawings = _Drawings(self.given.draw, paths) if self.given.draw is not None else None
         if self.given.format == "csv":
-            _write([cli_output.csv_header(self.info)])
-        batch: List[Tuple[str, Any, float]] = []
+            write([cli_output.csv_header(self.info)])
+        batch: List[_Loaded] = []
         for i, path in enumerate(paths):
             read = self._read(path)
             if read:
@@ -184,36 +218,34 @@ class _Run:
         return PICTURES if self.failed else DONE
 
 
-def _write(lines: Sequence[str]) -> None:
-    """Names of files are bytes, which need not be UTF-8. Flushed: a reader need not wait for the next picture."""
-    text = "".join(line + "\n" for line in lines)
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+def _command(given: Any) -> int:
+    if given.version:
+        from . import build_info, version
+
+        write([f"libdetect {version()}", build_info()])
+    elif given.command == "models":
+        write(print_models())
+    elif given.command == "info":
+        model, context = _open(given)
+        write(print_info(model.info, context, given))
+    else:
+        return _Run(given).run()
+    return DONE
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """The command. Returns its exit status."""
-    given = parse(sys.argv[1:] if arguments is None else arguments)
+    """The command. Returns its exit status; what is wrong with the arguments raises SystemExit."""
     try:
-        if given.version:
-            from . import build_info, version
-
-            _write([f"libdetect {version()}", build_info()])
-        elif given.command == "models":
-            _write(print_models())
-        elif given.command == "info":
-            model, context = _open(given)
-            _write(print_info(model.info, context, given))
-        else:
-            return _Run(given).run()
+        return _command(parse(sys.argv[1:] if arguments is None else arguments))
     except _Failure as failure:
-        _complain(failure)
+        complain(failure)
         return failure.status
     except ImportError as error:
-        _complain(error)
+        complain(error)
         return MODEL
-    except OSError as error:  # of standard output: every other is caught where its file is named
-        sys.stdout = open(os.devnull, "w")  # whose flush at the end would fail once more
-        _complain(f"standard output: {error.strerror}")
+    except OutputError as error:
+        complain(f"standard output: {error}")
         return PICTURES
-    return DONE
+    except MemoryError:
+        complain("out of memory")
+        return PICTURES

@@ -5,7 +5,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from .cli_output import clean, dumps
+from .cli_output import dumps
+from .cli_streams import clean
 
 _RUNS, _WARM_UPS = 5, 2
 _STAGES = {"upload": "upload_ms", "preprocess": "preprocess_ms", "network": "network_ms", "decode_boxes": "decode_ms",

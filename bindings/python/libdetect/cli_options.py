@@ -2,11 +2,23 @@
 
 import argparse
 import re
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, List, NoReturn, Optional, Sequence
 
-from . import __version__
+from .cli_streams import complain, write
 
 _DEVICES, _PRECISIONS = ("auto", "cpu", "cuda"), ("auto", "fp32", "tf32", "fp16", "bf16")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Speaks through the command's own streams."""
+
+    def print_help(self, file: Any = None) -> None:
+        write(self.format_help().splitlines())
+
+    def error(self, message: str) -> NoReturn:
+        complain(message)
+        complain(f"see '{self.prog} --help'")
+        self.exit(2)
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -98,7 +110,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Reads the command line; ends the program with status 2 when it is wrong. `command` is detect, info or models."""
     words: List[str] = list(arguments)
     command: Optional[str] = words.pop(0) if words and words[0] in ("info", "models") else None
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m libdetect" + (f" {command}" if command else ""),
         description="Finds faces or objects in pictures. `info` describes a model, `models` lists the networks.",
         epilog="Exit status: 0 all went well; 1 some pictures failed, or output could not be written; 2 wrong usage;"

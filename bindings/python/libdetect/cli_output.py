@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+from .cli_streams import clean
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,6 @@ class Number(float):
         return number
 
     text: str
-
-
-def clean(text: str) -> str:
-    """A text that a terminal does not obey."""
-    return _UNSAFE.sub("?", text)
 
 
 def dumps(value: Any) -> str:

@@ -2,14 +2,17 @@
 
 import os
 import re
+import stat
 import struct
 import zlib
 from typing import Any, List
 
 import numpy as np
 
+from . import whole_file
 from ._types import Pixels
 
+_READ_BYTES = 1 << 20
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".pnm")
 
 
@@ -38,17 +41,35 @@ def read(path: str, max_side: int, max_bytes: int) -> Pixels:
     """A picture as it is seen: uint8, height x width x 3, RGB. At most max_side pixels a side, max_bytes in the file
     and decoded."""
     try:
+        return _decode(_read_bytes(path, max_bytes), max_side, max_bytes)
+    except MemoryError:
+        raise PictureError("out of memory") from None
+
+
+def _read_bytes(path: str, max_bytes: int) -> bytearray:
+    """A file's bytes. It may be a pipe, whose length shows as it is read."""
+    data, piece = bytearray(), b"?"
+    try:
         with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size > max_bytes:
+                raise PictureError(f"the file has {status.st_size} bytes, the limit is {max_bytes}")
+            while piece and len(data) <= max_bytes:
+                piece = file.read(_READ_BYTES)
+                data += piece
     except OSError as error:
         raise PictureError(f"cannot open: {error.strerror}") from None
-    if not data:
-        raise PictureError("empty file")
     if len(data) > max_bytes:
         raise PictureError(f"the file is longer than the limit of {max_bytes} bytes")
-    if data[:2] in (b"P5", b"P6"):
+    return data
+
+
+def _decode(data: bytearray, max_side: int, max_bytes: int) -> Pixels:
+    if not data:
+        raise PictureError("empty file")
+    if data.startswith((b"P5", b"P6")):
         return _read_pnm(data, max_side, max_bytes)
-    if data[:8] == b"\x89PNG\r\n\x1a\n" or data[:3] == b"\xff\xd8\xff":
+    if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         return _read_with_pillow(data, max_side, max_bytes)
     raise PictureError("not a PNG, JPEG, binary PPM or binary PGM picture")
 
@@ -62,7 +83,7 @@ def _check_size(width: int, height: int, max_side: int, max_bytes: int) -> None:
         raise PictureError(f"{width}x{height} pixels take {3 * width * height} bytes, the limit is {max_bytes}")
 
 
-def _read_pnm(data: bytes, max_side: int, max_bytes: int) -> Pixels:
+def _read_pnm(data: bytearray, max_side: int, max_bytes: int) -> Pixels:
     blank = rb"(?:[ \t-\r]|#[^\n\r]*[\n\r])+"
     header = re.match(rb"P[56]" + 3 * (blank + rb"(\d{1,10})") + rb"[ \t-\r]", data)
     if header is None:
@@ -76,18 +97,20 @@ def _read_pnm(data: bytes, max_side: int, max_bytes: int) -> Pixels:
     if len(data) - header.end() < n_samples:
         raise PictureError(f"{width}x{height} pixels need {n_samples} bytes, the file ends after"
                            f" {len(data) - header.end()}")
-    samples = np.frombuffer(data, np.uint8, n_samples, header.end()).astype(np.int32)
-    scaled = np.where(samples >= largest, 255, (samples * 255 + largest // 2) // largest).astype(np.uint8)
-    return np.array(np.broadcast_to(scaled.reshape(height, width, channels), (height, width, 3)))
+    samples = np.frombuffer(data, np.uint8, n_samples, header.end())
+    scaled = np.minimum((np.arange(256) * 255 + largest // 2) // largest, 255).astype(np.uint8)
+    return np.array(np.broadcast_to(scaled[samples].reshape(height, width, channels), (height, width, 3)))
 
 
-def _read_with_pillow(data: bytes, max_side: int, max_bytes: int) -> Pixels:
+def _read_with_pillow(data: bytearray, max_side: int, max_bytes: int) -> Pixels:
     import io
 
     try:
         from PIL import Image, ImageOps
-    except ImportError:
+    except ModuleNotFoundError:
         raise PictureError("PNG and JPEG are read by Pillow: pip install Pillow") from None
+    except ImportError as error:
+        raise PictureError(f"Pillow cannot be loaded: {error}") from None
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
             width, height = picture.size
@@ -114,7 +137,6 @@ def write_png(path: str, picture: Pixels) -> None:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 3)) + chunk(b"IEND", b"")
     try:
-        with open(path, "wb") as file:
-            file.write(b"\x89PNG\r\n\x1a\n" + body)
+        whole_file.write(path, [b"\x89PNG\r\n\x1a\n", body])
     except OSError as error:
         raise PictureError(f"cannot write: {error.strerror}") from None

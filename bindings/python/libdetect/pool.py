@@ -218,7 +218,7 @@ class Pool(_native._Handle):
         array, kept = _device_structs([PoolDevice(**device)] if devices is None else devices)
         options = _library.defaults(_library.PoolOptions, lib.det_pool_options_init_sized)
         options.devices, options.n_devices = array, len(array)
-        options.max_batch, options.max_delay_us = max_batch, _microseconds(max_delay)
+        options.max_batch, options.max_delay_us = max_batch, _microseconds(max_delay, "max_delay")
         options.capacity, options.max_objects, options.max_attempts = capacity, max_objects, max_attempts
         handle = c_void_p()
         check(lib.det_pool_create(model._handle, byref(options), byref(handle)))
@@ -257,14 +257,14 @@ class Pool(_native._Handle):
         Raises QueueFullError when the pool is full, ClosedError after drain(), Error when no device is left.
         """
         ((image, array),), _ = prepare_all([picture], format, self._device)
-        room = self._max_objects if max_objects is None else max_objects
+        room = _native.room_for(max_objects, self._max_objects)
         thresholds, _arrays = _native._thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
         objects = np.zeros(max(room, 1), OBJECT_DTYPE)
         raw = _library.defaults(_library.Request, lib.det_request_init_sized)
         raw.objects, raw.max_objects = objects.ctypes.data, len(objects)
         raw.priority, raw.thresholds = priority, ctypes.pointer(thresholds)
-        raw.deadline_us = 0 if deadline is None else max(1, _microseconds(deadline))
+        raw.deadline_us = 0 if deadline is None else max(1, _microseconds(deadline, "deadline"))
         request = Request(self._withdraw, (array,), objects)
         key = next(self._keys)
         self._requests[key] = request
@@ -310,7 +310,7 @@ class Pool(_native._Handle):
     def drain(self, timeout: Optional[float] = None) -> bool:
         """Refuses requests from now on and waits until all that were taken are answered; False when that took longer
         than `timeout` seconds (it goes on; call again)."""
-        status = lib.det_pool_drain(self._handle, -1 if timeout is None else _microseconds(timeout))
+        status = lib.det_pool_drain(self._handle, -1 if timeout is None else _microseconds(timeout, "timeout"))
         if status == _library.ERROR_TIMEOUT:
             return False
         check(status)
@@ -365,7 +365,7 @@ class Pool(_native._Handle):
         return tuple(result)
 
 
-def _microseconds(seconds: float) -> int:
+def _microseconds(seconds: float, what: str) -> int:
     if not 0 <= seconds < 1e9:
-        raise ValueError(f"{seconds} seconds")
+        raise ValueError(f"{what} is {seconds} seconds; 0 to a billion is allowed")
     return round(seconds * 1e6)

@@ -7,11 +7,11 @@ overlap to the end of the file. The limits are those of the library itself (docs
 import json
 import os
 import struct
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
-from . import arrays
+from . import arrays, whole_file
 from ._types import Array
 from .errors import ConvertError
 
@@ -132,17 +132,8 @@ def _blobs(tensors: Mapping[str, Array]) -> List[Tuple[str, Array]]:
     return sorted(tensors.items(), key=lambda item: -item[1].itemsize)
 
 
-def _write_whole(path: str, pieces: Sequence[arrays.Buffer]) -> None:
+def _write_whole(path: str, pieces: Sequence[Union[bytes, memoryview]]) -> None:
     path = os.path.realpath(path)  # what a link names is replaced, not the link
     if os.path.exists(path) and not os.path.isfile(path):
         raise ConvertError(f"'{path}' is no regular file: it is not replaced")
-    part = f"{path}.part"
-    try:
-        with open(part, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-        os.replace(part, path)
-    except BaseException:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise
+    whole_file.write(path, pieces)
