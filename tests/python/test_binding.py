@@ -280,11 +280,18 @@ class Binding(unittest.TestCase):
             model.info
         with self.assertRaisesRegex(ValueError, "closed"):
             libdetect.Context(model)
+        model = libdetect.Model(self.data)
+        model.detect(self.picture[:8, :8])
+        model.close()
+        for call in (model.detect, model.detect_async):
+            with self.assertRaisesRegex(ValueError, "this Model is closed"):
+                call(self.picture)
         context.detect(self.picture)  # a context outlives its model
         with context:
             pass
-        with self.assertRaisesRegex(ValueError, "closed"):
-            context.detect(self.picture)
+        for call in (context.detect, context.detect_async):
+            with self.assertRaisesRegex(ValueError, "this Context is closed"):
+                call(self.picture)
 
     def test_threads_take_turns(self) -> None:
         expected = self.detect(self.picture)

@@ -5,12 +5,14 @@ import io
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
+from unittest import mock
 
 import numpy as np
 import published
@@ -253,6 +255,32 @@ class CommandLine(unittest.TestCase):
                 self.assertFalse(os.path.exists(self.target))
         code, _, error = self.run_main(self.yolo(), str(self.folder / "none" / "out"))
         self.assertEqual((code, error.count("\n")), (3, 1))
+
+    def test_files_beside_the_target_are_left_alone(self) -> None:
+        source, others = self.yolo(), {name: self.folder / name for name in ("out.safetensors.part", ".part")}
+        for path in others.values():
+            path.write_bytes(b"another's")
+        before = set(self.folder.iterdir())
+        self.assertEqual(self.run_main(source, self.target)[0], 0)
+        self.assertEqual(set(self.folder.iterdir()), {*before, Path(self.target)})
+        written = Path(self.target).read_bytes()
+        with mock.patch.object(os, "replace", side_effect=OSError(28, "No space left on device")):
+            code, _, error = self.run_main(source, self.target, "--half")
+        self.assertEqual((code, error.count("\n")), (3, 1))
+        self.assertIn("No space left on device", error)
+        self.assertEqual(set(self.folder.iterdir()), {*before, Path(self.target)})
+        self.assertEqual(Path(self.target).read_bytes(), written)
+        self.assertEqual({path.read_bytes() for path in others.values()}, {b"another's"})
+
+    def test_no_name_is_taken_from_another(self) -> None:
+        """A name that is there already is not opened, whatever lies under it."""
+        source = self.yolo()
+        with mock.patch.object(secrets, "token_hex", return_value="taken"):
+            taken = self.folder / ".libdetect-taken.part"
+            taken.symlink_to(self.folder / "elsewhere")
+            self.assertEqual(self.run_main(source, self.target)[0], 3)
+        self.assertTrue(taken.is_symlink())
+        self.assertFalse((self.folder / "elsewhere").exists() or os.path.exists(self.target))
 
     def test_damaged_descriptions(self) -> None:
         self.run_main(self.yolo(), self.target)

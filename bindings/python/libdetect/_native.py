@@ -157,9 +157,12 @@ class _Handle:
 
     @property
     def _handle(self) -> c_void_p:
+        self._check_open()
+        return self._pointer
+
+    def _check_open(self) -> None:
         if not self._release.alive:
             raise ValueError(f"this {type(self).__name__} is closed")
-        return self._pointer
 
     def close(self) -> None:
         """Gives the memory back; using the object afterwards raises ValueError. Closing twice is allowed."""
@@ -241,6 +244,7 @@ class Model(_Handle):
         return self._context().detect_async(images, **options)
 
     def _context(self) -> "Context":
+        self._check_open()
         with self._default_lock:
             if self._default is None:
                 self._default = Context(self)
@@ -384,6 +388,7 @@ class Context(_Handle):
         `await asyncio.wrap_future(future)`. Calls are worked off in their order. The pictures must not change until
         then. Closing the context waits for all of them.
         """
+        self._check_open()
         with self._lock:
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="libdetect")

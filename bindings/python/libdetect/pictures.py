@@ -1,9 +1,10 @@
 """Pictures as the library takes them: numpy's, Pillow's, and arrays in a GPU's memory, none of them copied if it need
 not be."""
 
+import contextlib
 import ctypes
 from dataclasses import dataclass
-from typing import Any, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -51,10 +52,10 @@ def prepare_all(images: Any, format: str, device: str) -> Tuple[List[Prepared], 
 
 
 def _array(source: Any, device: str, must: bool = False) -> Any:
-    """The array that an object is: a DeviceArray, or one of numpy's; None for what is neither, such as a list."""
-    if hasattr(source, "__cuda_array_interface__"):
-        _refuse_on_cpu(device)
-        return _from_cuda(source)
+    """The array that an object is: a DeviceArray, or one of numpy's; None for what is neither, such as a list.
+
+    DLPack comes first: its producer waits for its own work. PyTorch's __cuda_array_interface__ names no stream to wait
+    for."""
     if hasattr(source, "__dlpack_device__") and not isinstance(source, np.ndarray):
         kind = source.__dlpack_device__()[0]
         if kind in (_CUDA, _CUDA_MANAGED):
@@ -63,6 +64,9 @@ def _array(source: Any, device: str, must: bool = False) -> Any:
         if kind not in (_HOST, _CUDA_HOST):
             raise ValueError(f"a picture lies on a device of DLPack's type {kind}: only the CPU's and CUDA's are read")
         return np.from_dlpack(source)
+    if hasattr(source, "__cuda_array_interface__"):
+        _refuse_on_cpu(device)
+        return _from_cuda(source)
     if hasattr(source, "convert") and getattr(source, "mode", None) not in (None, "RGB", "RGBA", "L"):
         source = source.convert("RGB")  # one of Pillow's: palettes, CMYK, ...
     return np.asarray(source) if must or hasattr(source, "__array_interface__") else None
@@ -115,11 +119,12 @@ class _Tensor(ctypes.Structure):
 def _from_dlpack(source: Any) -> DeviceArray:
     """The capsule is kept and never taken over: it gives the tensor back when it is collected."""
     capsule = source.__dlpack__(stream=_LEGACY_STREAM)
-    wait_for_stream(_LEGACY_STREAM)
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype = ctypes.c_void_p
     get_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     tensor = _Tensor.from_address(get_pointer(capsule, b"dltensor"))
+    with _primary_context(tensor.device_id):
+        wait_for_stream(_LEGACY_STREAM)
     unsigned = 1
     if (tensor.code, tensor.bits, tensor.lanes) != (unsigned, 8, 1):
         raise TypeError(f"a picture is an array of uint8, not of {tensor.bits} bits of DLPack's type {tensor.code}")
@@ -130,9 +135,31 @@ def _from_dlpack(source: Any) -> DeviceArray:
 
 def wait_for_stream(stream: int) -> None:
     """Waits until a CUDA stream has done what it was given. The context's own stream knows nothing of it."""
-    status = ctypes.CDLL("libcuda.so.1").cuStreamSynchronize(ctypes.c_void_p(stream))
+    _drive("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+
+@contextlib.contextmanager
+def _primary_context(index: int) -> Iterator[None]:
+    """A GPU's context that all share, made this thread's: a default stream is one of the thread's context, and a thread
+    that has not yet used CUDA, as detect_async's, has none."""
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    _drive("cuDeviceGet", ctypes.byref(device), index)
+    _drive("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    try:
+        _drive("cuCtxPushCurrent_v2", context)
+        try:
+            yield
+        finally:
+            _drive("cuCtxPopCurrent_v2", ctypes.byref(context))
+    finally:
+        _drive("cuDevicePrimaryCtxRelease_v2", device)
+
+
+def _drive(name: str, *arguments: Any) -> None:
+    """A call of CUDA's driver."""
+    status = getattr(ctypes.CDLL("libcuda.so.1"), name)(*arguments)
     if status != 0:
-        raise RuntimeError(f"cuStreamSynchronize failed with {status}")
+        raise RuntimeError(f"{name} failed with {status}")
 
 
 def _prepare(array: Any, format: str) -> Prepared:
