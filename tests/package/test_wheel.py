@@ -79,7 +79,7 @@ import sys
 folders = sys.argv[2:]
 sys.path[:0] = folders
 import libdetect, numpy
-print(numpy.__version__, libdetect.build_info())
+print(numpy.__version__, libdetect.build_info(), flush=True)
 for module, folder in zip((libdetect, numpy), folders or ["site-packages"]):
     assert folder in module.__file__, module.__file__
 model = libdetect.Model(sys.argv[1])
@@ -89,6 +89,9 @@ assert len(found) > 0
 drawn = libdetect.draw(picture, found, model)
 assert drawn.shape == picture.shape and (drawn != picture).any()
 assert len(model.detect_async(picture, score=0.1).result()) == len(found)
+import libdetect.__main__, libdetect.cli, libdetect.convert
+assert libdetect.cli.main(["info", "--json", sys.argv[1]]) == 0
+assert libdetect.convert.main([sys.argv[1], "again.safetensors"]) == 0
 """
 
 
@@ -222,7 +225,7 @@ class Wheel(unittest.TestCase):
             for numpy in [NUMPY_1] * (version <= NEWEST_WITH_NUMPY_1) + ["numpy>=2"]:
                 with self.subTest(interpreter=interpreter, numpy=numpy):
                     shown = self.smoke(interpreter, package, self.unpacked(numpy, version))
-                    print("wheel:", "{}.{}".format(*version), shown.strip(), flush=True)
+                    print("wheel:", "{}.{}".format(*version), shown.splitlines()[0], flush=True)
         if {version for version, _ in found} <= {sys.version_info[:2]}:
             self.skipTest("no Python but {}.{} is here: no other python3.9 to python3.13 on PATH or of pyenv's, and"
                           " DET_PYTHONS names none".format(*sys.version_info))  # fmt: skip

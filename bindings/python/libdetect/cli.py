@@ -60,6 +60,13 @@ class _Drawings:
 
 def _open(given: Any) -> Tuple[Any, Any]:
     """The model and the context."""
+    try:
+        return _open_both(given)
+    except MemoryError:
+        raise _Failure(MODEL, "out of memory") from None
+
+
+def _open_both(given: Any) -> Tuple[Any, Any]:
     from . import LOG_INFO, Context, Error, Model, default_model, set_log
 
     try:
