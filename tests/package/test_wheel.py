@@ -162,7 +162,7 @@ class Wheel(unittest.TestCase):
         folder = cls.folder / "unpacked" / "-".join(map(str, [Path(what).name, *(version or ())]))
         if not folder.exists():
             target = ["--python-version", "{}.{}".format(*version), "--only-binary", ":all:"] if version else []
-            run(cls.python, "-m", "pip", "install", "-q", "--no-deps", *target, "--target", folder, what)
+            run(cls.python, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", *target, "--target", folder, what)
         return folder
 
     def smoke(self, python, *folders):
@@ -171,7 +171,8 @@ class Wheel(unittest.TestCase):
     def mypy(self, *arguments, cwd, numpy=None):
         """What mypy prints, with the environment's numpy or with that of a folder."""
         environment = {**clean_environment(), **({"PYTHONPATH": str(numpy)} if numpy else {})}
-        command = [self.python, "-m", "mypy", *arguments]
+        cache = self.folder / "mypy" / ("1" if numpy else "newest")
+        command = [self.python, "-m", "mypy", "--cache-dir", cache, *arguments]
         done = subprocess.run(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return done.stdout
 
@@ -198,13 +199,13 @@ class Wheel(unittest.TestCase):
     def test_types(self):
         (self.empty / "typed.py").write_text(TYPED)
         (self.empty / "wrong.py").write_text(WRONG)
-        wrong = {number for number, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
+        wrong = {("wrong.py", n) for n, line in enumerate(WRONG.splitlines(), 1) if line.endswith("# wrong")}
         for numpy in None, self.unpacked(NUMPY_1, NEWEST_WITH_NUMPY_1):
             with self.subTest(numpy=numpy or "newest"):
-                self.assertIn("Success", self.mypy("--strict", "typed.py", cwd=self.empty, numpy=numpy))
+                shown = self.mypy("--strict", "typed.py", "wrong.py", cwd=self.empty, numpy=numpy)
+                found = re.findall(r"^([^:\n]+):(\d+): error", shown, re.M)
+                self.assertEqual({(path, int(line)) for path, line in found}, wrong, shown)
                 self.assertIn("Success", self.mypy("libdetect", cwd=ROOT / "bindings" / "python", numpy=numpy))
-                shown = self.mypy("--strict", "wrong.py", cwd=self.empty, numpy=numpy)
-                self.assertEqual(set(map(int, re.findall(r"^wrong\.py:(\d+): error", shown, re.M))), wrong, shown)
 
     def test_notebook(self):
         script = "import nbformat, nbclient, sys; nbclient.NotebookClient(nbformat.read(sys.argv[1], 4), timeout=300).execute()"
