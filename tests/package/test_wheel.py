@@ -189,6 +189,18 @@ class Wheel(unittest.TestCase):
         (source,) = (self.folder / "wheels" / "plain").glob("*.tar.gz")
         self.assertIn("native/lib/api.c", run("tar", "-tf", source))
 
+    def test_promises(self):
+        """What the documentation says that it needs is what its metadata ask for."""
+        with zipfile.ZipFile(self.wheel) as wheel:
+            (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+            metadata = wheel.read(name).decode()
+        said = re.sub(r"\s+", " ", (ROOT / "docs" / "embedding-python.md").read_text())
+        oldest, newest = ("{}.{}".format(*version) for version in (PROMISED[0], PROMISED[-1]))
+        self.assertIn(f"Python {oldest} to {newest} and numpy, 1.26 or 2 ({newest}: 2.1 or later)", said)
+        self.assertIn(f"\nRequires-Python: >={oldest}\n", metadata)
+        self.assertEqual(set(re.findall(r"^Requires-Dist: (numpy.*)$", metadata.replace('"', "'"), re.M)),
+                         {f"numpy>=1.26; python_version < '{newest}'", f"numpy>=2.1; python_version >= '{newest}'"})
+
     def test_used(self):
         self.smoke(self.python)
         tool = self.python.with_name("libdetect")
