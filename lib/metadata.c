@@ -20,7 +20,7 @@ static det_status get_text(const det_json *object, const char *key, const char *
 
 static det_status get_number(const det_json *object, const char *key, double low, double high, float *out) {
     const det_json *value = det_json_get(object, key);
-    double number = !value                             ? NAN
+    double number = !value                            ? NAN
                     : value->kind == DET_JSON_INTEGER ? (double)value->u.integer
                     : value->kind == DET_JSON_REAL    ? value->u.real
                                                       : NAN;

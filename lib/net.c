@@ -209,8 +209,8 @@ static int bind_part(det_net *net, const char *name, int c_out, int c_in, const 
             const det_weight *weight = use_weight(net, det_name("%s.weight", name).text);
             char has[64];
             if (weight)
-                fail(net, det_fail(DET_ERROR_BAD_MODEL, "tensor '%s.weight' has shape %s, which no convolution has", name,
-                                   det_shape_text(weight->shape, weight->n_dims, has)));
+                fail(net, det_fail(DET_ERROR_BAD_MODEL, "tensor '%s.weight' has shape %s, which no convolution has",
+                                   name, det_shape_text(weight->shape, weight->n_dims, has)));
             return 0;
         }
     }
@@ -429,9 +429,9 @@ void det_decode(det_net *net, det_op op, const det_tensor_id *heads, int inputs_
     }
     const det_model_info *info = &net->weights->info;
     if (params.n_classes != info->n_classes || params.n_landmarks != info->n_landmarks) {
-        fail(net, det_fail(DET_ERROR_BAD_MODEL, "classes and landmarks of %s %s are %d and %d; the metadata say %d and %d",
-                           info->family, info->variant, params.n_classes, params.n_landmarks, info->n_classes,
-                           info->n_landmarks));
+        fail(net, det_fail(DET_ERROR_BAD_MODEL,
+                           "classes and landmarks of %s %s are %d and %d; the metadata say %d and %d", info->family,
+                           info->variant, params.n_classes, params.n_landmarks, info->n_classes, info->n_landmarks));
         return;
     }
     net->n_priors = 0;

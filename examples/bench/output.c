@@ -1,3 +1,5 @@
+#define _POSIX_C_SOURCE 200809L
+
 #include "output.h"
 
 #include "document.h"
@@ -5,8 +7,11 @@
 #include "text.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char *text_at(const json_t *list, size_t i) {
     const char *text = json_string_value(json_array_get(list, i));
@@ -236,6 +241,29 @@ static void write_markdown(FILE *file, const json_t *document) {
     json_t *tables = tables_make(document);
     write_markdown_tables(file, tables);
     json_decref(tables);
+}
+
+/* Whether a file can be written, without touching it. */
+static bool can_write(const char *path) {
+    if (path == NULL || strcmp(path, "-") == 0)
+        return true;
+    struct stat there;
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    bool exists = stat(path, &there) == 0;
+    bool can = access(exists ? path : folder, W_OK) == 0;
+    if (can && exists && S_ISDIR(there.st_mode)) {
+        can = false;
+        errno = EISDIR;
+    }
+    if (!can)
+        complain("%s: cannot write: %s", path, strerror(errno));
+    return can;
+}
+
+bool output_possible(const options *given) {
+    return can_write(given->json) && can_write(given->csv) && can_write(given->markdown) && can_write(given->html);
 }
 
 static bool write_to(const char *path, const json_t *document, void (*write)(FILE *, const json_t *)) {

@@ -7,6 +7,9 @@
 #include <jansson.h>
 #include <stdio.h>
 
+/* Whether it looks as if all of that could be written: asked before minutes of measuring. False after complaining. */
+bool output_possible(const options *given);
+
 /* Writes everything that the options ask for. False after complaining. */
 bool output_all(const json_t *document, const options *given);
 

@@ -269,7 +269,7 @@ int command_run(const options *given) {
     b.setting.n_devices = given->devices.n;
     memcpy(b.setting.devices, given->devices.values, sizeof b.setting.devices);
     memcpy(b.setting.device_indices, given->device_indices.values, sizeof b.setting.device_indices);
-    int outcome = open_model(&b);
+    int outcome = output_possible(given) ? open_model(&b) : EXIT_FAILED;
     if (outcome == EXIT_DONE)
         outcome = inputs_open(&b.in, given);
     if (outcome == EXIT_DONE)

@@ -132,7 +132,10 @@ static int run_frames(video *v) {
     bool whole = frames_close(v->source);
     if (outcome == EXIT_DONE && (limits.drop || limits.max_latency_ms > 0))
         complain("%" PRId64 " of %" PRId64 " frames dropped", n_dropped, n_done + n_dropped);
-    if (outcome == EXIT_DONE && (!output_check() || !whole || v->any_failed))
+    bool empty = outcome == EXIT_DONE && whole && n_done + n_dropped == 0;
+    if (empty) /* what should have filled the pipe has said why, or nobody would know */
+        complain("%s: not one frame came", given->paths[0]);
+    if (outcome == EXIT_DONE && (!output_check() || !whole || empty || v->any_failed))
         outcome = EXIT_PICTURES;
     return outcome;
 }

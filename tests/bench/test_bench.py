@@ -157,6 +157,8 @@ class Arguments(Case):
             for path in ("/dev/full", self.directory / "no" / "file"):
                 done = call(*QUICK, "--scenario", "latency", "--quiet", option, path)
                 self.expect(done, FAILED, f"{path}: cannot write: ", lines=1)
+            for path in (self.directory, self.directory / "no" / "file"):  # said before an hour of measuring
+                self.expect(call("--scenario", "soak", "--duration", "1h", option, path), FAILED, f"{path}: cannot write: ", lines=1)
         with open("/dev/full", "wb") as full:
             self.expect(call(*QUICK, "--scenario", "latency", stdout=full), FAILED, "standard output", lines=1)
 

@@ -504,7 +504,7 @@ class WithModel(CliTest):
         self.assertNotEqual(drawn, data)
         path = self.write("video.raw", data)
         self.assertEqual(len(call("--video", "40x30", "--json", path).stdout.splitlines()), 3)
-        self.expect(self.video("40x30", b""), DONE, lines=0)
+        self.expect(self.video("40x30", b""), PICTURES, "-: not one frame came", lines=1)
 
     def test_video_drops(self):
         """A writer that is faster than the network: the newest frame is always answered, and the numbers add up."""

@@ -163,10 +163,12 @@ def try_command(words, folder, tools):
             assert all(option in known for option in options), f"{options} are not all options of {rest[1]}"
     elif name in ("python", "python3"):
         assert (ROOT / rest[0]).exists(), f"{rest[0]} does not exist"
+        known = (ROOT / rest[0]).read_text()
+        assert all(f'"{word}"' in known for word in rest if word.startswith("--")), f"what of {words} is no option?"
     elif name == "cmake":
         unknown = {match[1] for match in re.finditer(r"-D(DET_\w+)", " ".join(rest))} - CMAKE_OPTIONS
         assert not unknown, f"{unknown} are no options of CMakeLists.txt"
     elif name == "pip":
         assert rest[0] == "install" and all((ROOT / path).exists() for path in rest[1:] if "/" in path), words
     else:
-        assert name in ("cc", "cd", "export", "apt-get", "sudo", "ctest", "ninja", "git", "curl", "docker", "ffmpeg"), f"what is {name}?"
+        assert name in ("cc", "cd", "cp", "echo", "mkdir", "export", "apt-get", "sudo", "ctest", "ninja", "git", "curl", "docker", "ffmpeg"), f"what is {name}?"

@@ -18,7 +18,8 @@ from blocks import LONG_RUNNING, ROOT, SHOWN, TRIED, blocks, commands, run, try_
 
 BUILD = Path(os.environ["DET_BUILD"])
 MODEL = Path(os.environ["DET_TEST_MODEL"])
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "bindings" / "python" / "README.md"]
+PAGES = [page for pattern in ("*.md", "docs/*.md", "examples/*/README.md", "training/README.md", "models/README.md", "bindings/python/README.md")
+         for page in sorted(ROOT.glob(pattern))]
 PICTURES = ("photo.jpg", "photo.ppm", "party.jpg", "holiday/a.ppm", "photos/b.ppm")
 
 
@@ -80,6 +81,7 @@ class Blocks(unittest.TestCase):
             with self.subTest(language), self.assertRaises((AssertionError, ValueError)):
                 self.attempt(block)
         for text in ("detect --nothing photo.jpg", "cmake -DDET_NOTHING=ON", "python3 -m libdetect.convert --nothing",
+                     "python3 training/train.py --nothing",
                      "nothing at all"):
             with self.subTest(text), self.assertRaises(AssertionError):
                 for words in commands(text):
@@ -111,12 +113,14 @@ class Pages(unittest.TestCase):
             self.assertIn(f"### {name}\n", text)
 
     def test_mkdocs(self):
-        done = subprocess.run([sys.executable, "-m", "mkdocs", "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if done.returncode:
-            self.skipTest("mkdocs is not installed")
+        done = subprocess.run([sys.executable, "-m", "mkdocs", "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        version = re.search(r"version (\d+)\.(\d+)", done.stdout)
+        if not version or tuple(map(int, version.groups())) < (1, 6):
+            self.skipTest("mkdocs 1.6 is not installed (scripts/setup-extra)")
         with tempfile.TemporaryDirectory() as folder:
             run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder], ROOT)
             made = (Path(folder) / "api.html").read_text()
+            self.assertTrue((Path(folder) / "index.html").exists())
         self.assertNotIn("```", made)
         written = re.findall("^##+ ", (ROOT / "docs" / "api.md").read_text(), re.M)
         self.assertEqual(len(re.findall("<h[23] ", made)), len(written))
