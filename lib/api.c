@@ -3,6 +3,7 @@
 #include "api.h"
 #include "context.h"
 #include "file.h"
+#include "planes.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -246,7 +247,6 @@ det_status det_context_set_thresholds(det_context *context, const det_thresholds
 /* ----------------------------------------------------------------------------------------------------------- run */
 
 det_status det_check_image(const det_image *image, int index, bool host_only) {
-    static const int pixel_bytes[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
     if (image->format < DET_RGB8 || image->format > DET_NV12)
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: format %d is none of DET_RGB8 to DET_NV12", index,
                  image->format);
@@ -256,9 +256,8 @@ det_status det_check_image(const det_image *image, int index, bool host_only) {
     if (image->memory != DET_MEMORY_HOST && (host_only || image->memory != DET_MEMORY_DEVICE))
         DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: memory is %d; this device reads host memory, 0%s", index,
                  image->memory, host_only ? "" : ", and its own, 1");
-    int n_planes = image->format == DET_NV12 ? 2 : 1;
-    for (int i = 0; i < n_planes; i++) {
-        int64_t row = i ? (image->width + 1) / 2 * 2 : (int64_t)image->width * pixel_bytes[image->format];
+    for (int i = 0; i < det_n_planes(image); i++) {
+        int64_t row = (int64_t)det_row_bytes(image, i);
         if (!image->planes[i])
             DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "images[%d]: planes[%d] is NULL", index, i);
         if (image->strides[i] < row)

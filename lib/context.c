@@ -2,10 +2,10 @@
 
 #include "module.h"
 #include "placement.h"
+#include "timing.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { DEFAULT_CANDIDATES = 4096 };
@@ -137,20 +137,14 @@ void det_context_apply_thresholds(det_context *c, const det_thresholds *t) {
     }
 }
 
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
 det_status det_context_run(det_context *c, const det_image *images, int n, const det_output *output, det_stream stream,
                            bool wait) {
-    double before = now_ms();
+    double before = det_clock_ms();
     for (int i = 0; i < n; i++)
         c->placements[i] = det_place(c->model->weights.info.resize, images[i].width, images[i].height, c->options.width,
                                      c->options.height);
     det_frame frame = {images, n, c->placements, output, &c->limits};
     det_status status = c->plan.backend->run(c->plan.device, &c->plan, &frame, stream, wait);
-    c->total_ms = (float)(now_ms() - before);
+    c->total_ms = (float)(det_clock_ms() - before);
     return status;
 }

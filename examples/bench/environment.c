@@ -1,5 +1,6 @@
 #include "environment.h"
 
+#include "default_model.h"
 #include "document.h"
 #include "sha256.h"
 #include "text.h"
@@ -20,8 +21,11 @@ static int find_device(bench *b) {
     wanted.n_threads = 1;
     det_context *context;
     det_context_info info = {.struct_size = sizeof info};
-    if (det_context_create(b->model, &wanted, &context) != DET_OK || det_context_get_info(context, &info) != DET_OK) {
-        complain("%s: %s", b->model_path, det_last_error());
+    det_status status = det_context_create(b->model, &wanted, &context);
+    if (status == DET_OK)
+        status = det_context_get_info(context, &info);
+    if (status != DET_OK) {
+        complain_of_context(b->model_path, status);
         return EXIT_MODEL;
     }
     b->setting.devices[0] = info.device;

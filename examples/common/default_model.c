@@ -2,6 +2,9 @@
 
 #include "default_model.h"
 
+#include "text.h"
+
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,4 +40,9 @@ const char *default_model(const char *given, char *room, size_t size) {
     }
     int n = snprintf(room, size, "%s", DET_MODELS_FOLDER "/" MODEL_NAME);
     return n > 0 && (size_t)n < size && access(room, R_OK) == 0 ? room : NULL;
+}
+
+void complain_of_context(const char *model, det_status status) {
+    bool may_be_the_model = status == DET_ERROR_BAD_MODEL || status == DET_ERROR_UNSUPPORTED;
+    complain("%s%s%s", may_be_the_model ? model : "", may_be_the_model ? ": " : "", det_last_error());
 }

@@ -1,7 +1,9 @@
-/* Which model file a program uses when its user names none: one search for every program here. */
+/* Which model file a program uses when its user names none, and what it says when that cannot be run: one way for every
+ * program here. */
 #ifndef DEFAULT_MODEL_H
 #define DEFAULT_MODEL_H
 
+#include <libdetect/detect.h>
 #include <stddef.h>
 
 /* The first of these that applies:
@@ -13,5 +15,9 @@
  * `room` [size] takes a path that has to be put together; 4096 bytes do.
  * Returns the path, in `room` or as given; NULL when nothing applies. Files of 1 and 2 need not exist. */
 const char *default_model(const char *given, char *room, size_t size);
+
+/* Complains of a context that could not be made, with the library's last error: after the model's name if it may be the
+ * model's fault, and not that of the device or of the options. */
+void complain_of_context(const char *model, det_status status);
 
 #endif

@@ -30,14 +30,16 @@ int session_open(session *opened, const options *given, uint32_t flags) {
     settings.flags = flags;
     if (det_model_open(path, &opened->model) != DET_OK) {
         complain("%s", det_last_error()); /* it names the file */
-    } else if (det_model_get_info(opened->model, &opened->info) == DET_OK &&
-               det_context_create(opened->model, &settings, &opened->context) == DET_OK &&
-               det_context_get_info(opened->context, &opened->plan) == DET_OK) {
-        return EXIT_DONE;
-    } else {
-        complain("%s: %s", path, det_last_error());
+        return EXIT_MODEL;
     }
-    return EXIT_MODEL;
+    det_status status = det_model_get_info(opened->model, &opened->info);
+    if (status == DET_OK)
+        status = det_context_create(opened->model, &settings, &opened->context);
+    if (status == DET_OK)
+        status = det_context_get_info(opened->context, &opened->plan);
+    if (status != DET_OK)
+        complain_of_context(path, status);
+    return status == DET_OK ? EXIT_DONE : EXIT_MODEL;
 }
 
 void session_close(session *opened) {

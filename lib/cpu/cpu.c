@@ -2,12 +2,12 @@
 #include "cpu.h"
 
 #include "../plan.h"
+#include "../timing.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MIN_BAND_ROWS = 2 };
@@ -137,18 +137,12 @@ static void release_cpu(det_device *device, void *memory) {
     det_free(memory);
 }
 
-static double now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
 /* Every step is timed: two calls of a clock that needs no system call. */
 static det_status time_steps(det_plan *plan, const det_frame *frame, int begin, int end) {
-    double before = now_ms();
+    double before = det_clock_ms();
     for (int i = begin; i < end; i++) {
         DET_TRY(det_plan_run_step(plan, i, frame, NULL));
-        double after = now_ms();
+        double after = det_clock_ms();
         plan->steps[i].ms = (float)(after - before);
         before = after;
     }

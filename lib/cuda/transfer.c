@@ -1,4 +1,5 @@
 /* Pictures and the parameter block up, results down. */
+#include "../planes.h"
 #include "picture.h"
 #include "runner.h"
 
@@ -6,25 +7,18 @@
 
 /* -------------------------------------------------------------------------------------------------------- pictures */
 
-typedef struct plane {
-    size_t row_bytes, rows, offset; /* offset: in the picture's room on the device */
-} plane;
+static size_t plane_bytes(const det_image *image, int plane) {
+    return det_row_bytes(image, plane) * det_plane_rows(image, plane);
+}
 
-static int planes_of(const det_image *image, plane planes[2]) {
-    static const size_t pixel_bytes[] = {
-        [DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
-    size_t w = (size_t)image->width, h = (size_t)image->height;
-    planes[0] = (plane){w * pixel_bytes[image->format], h, 0};
-    if (image->format != DET_NV12)
-        return 1;
-    planes[1] = (plane){(w + 1) / 2 * 2, (h + 1) / 2, det_aligned(w * h)};
-    return 2;
+/* Of a plane in the picture's room on the device. */
+static size_t plane_offset(const det_image *image, int plane) {
+    return plane ? det_aligned(plane_bytes(image, 0)) : 0;
 }
 
 static size_t bytes_of(const det_image *image) {
-    plane p[2];
-    int n = planes_of(image, p);
-    return p[n - 1].offset + p[n - 1].row_bytes * p[n - 1].rows;
+    int last = det_n_planes(image) - 1;
+    return plane_offset(image, last) + plane_bytes(image, last);
 }
 
 /* Bytes of the largest picture in host memory; 0 without any. */
@@ -62,18 +56,16 @@ det_status det_make_room(det_device *device, const det_frame *frame, bool captur
 }
 
 static det_status upload_picture(const det_image *image, char *room, det_picture *picture, cudaStream_t stream) {
-    plane planes[2];
-    int n = planes_of(image, planes);
-    for (int i = 0; i < n; i++) {
-        const plane *p = &planes[i];
-        char *to = room + p->offset;
-        if ((size_t)image->strides[i] == p->row_bytes)
-            CUDA_TRY(cudaMemcpyAsync(to, image->planes[i], p->row_bytes * p->rows, cudaMemcpyHostToDevice, stream));
+    for (int i = 0; i < det_n_planes(image); i++) {
+        size_t row_bytes = det_row_bytes(image, i), stride = (size_t)image->strides[i];
+        char *to = room + plane_offset(image, i);
+        if (stride == row_bytes)
+            CUDA_TRY(cudaMemcpyAsync(to, image->planes[i], plane_bytes(image, i), cudaMemcpyHostToDevice, stream));
         else
-            CUDA_TRY(cudaMemcpy2DAsync(to, p->row_bytes, image->planes[i], (size_t)image->strides[i], p->row_bytes,
-                                       p->rows, cudaMemcpyHostToDevice, stream));
+            CUDA_TRY(cudaMemcpy2DAsync(to, row_bytes, image->planes[i], stride, row_bytes, det_plane_rows(image, i),
+                                       cudaMemcpyHostToDevice, stream));
         picture->planes[i] = (const uint8_t *)to;
-        picture->strides[i] = (int64_t)p->row_bytes;
+        picture->strides[i] = (int64_t)row_bytes;
     }
     return DET_OK;
 }

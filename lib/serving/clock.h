@@ -2,14 +2,12 @@
 #ifndef DET_SERVING_CLOCK_H
 #define DET_SERVING_CLOCK_H
 
+#include "timing.h"
+
 #include <pthread.h>
-#include <stdint.h>
-#include <time.h>
 
 static inline int64_t det_clock_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    return det_clock_ns() / 1000;
 }
 
 /* A moment `delay_us` from `now_us`; negative or endless: INT64_MAX, which is never. */

@@ -1,37 +1,26 @@
 #include "staging.h"
 
+#include "planes.h"
+
 #include <string.h>
 
 enum { PAGE_BYTES = 16384 };
 
-static int row_bytes(const det_image *image, int plane) {
-    static const int pixel_bytes[] = {[DET_RGB8] = 3, [DET_BGR8] = 3, [DET_RGBA8] = 4, [DET_GRAY8] = 1, [DET_NV12] = 1};
-    return plane ? (image->width + 1) / 2 * 2 : image->width * pixel_bytes[image->format];
-}
-
-static int n_rows(const det_image *image, int plane) {
-    return plane ? (image->height + 1) / 2 : image->height;
-}
-
-static int n_planes(const det_image *image) {
-    return image->format == DET_NV12 ? 2 : 1;
-}
-
 size_t det_staging_bytes(const det_image *image) {
     size_t n_bytes = 0;
-    for (int i = 0; i < n_planes(image); i++)
-        n_bytes += (size_t)row_bytes(image, i) * (size_t)n_rows(image, i);
+    for (int i = 0; i < det_n_planes(image); i++)
+        n_bytes += det_row_bytes(image, i) * det_plane_rows(image, i);
     return n_bytes;
 }
 
 void det_staging_copy(det_image *image, void *to) {
     uint8_t *at = to;
-    for (int i = 0; i < n_planes(image); i++) {
+    for (int i = 0; i < det_n_planes(image); i++) {
         const uint8_t *from = image->planes[i];
-        size_t n_bytes = (size_t)row_bytes(image, i);
+        size_t n_bytes = det_row_bytes(image, i), n_rows = det_plane_rows(image, i);
         image->planes[i] = at;
-        for (int row = 0; row < n_rows(image, i); row++, at += n_bytes)
-            memcpy(at, from + row * image->strides[i], n_bytes);
+        for (size_t row = 0; row < n_rows; row++, at += n_bytes)
+            memcpy(at, from + (int64_t)row * image->strides[i], n_bytes);
         image->strides[i] = (int64_t)n_bytes;
     }
 }
