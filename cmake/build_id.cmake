@@ -1,19 +1,11 @@
 # What det_build_info() says, and flags that make the same source give the same bytes wherever it lies.
-set(DET_REVISION "" CACHE STRING "The source's revision; empty: what git says when CMake runs")
-set(revision "${DET_REVISION}")
-if(NOT revision AND EXISTS ${PROJECT_SOURCE_DIR}/REVISION) # of a source distribution
-  file(STRINGS ${PROJECT_SOURCE_DIR}/REVISION revision LIMIT_COUNT 1)
-endif()
-if(NOT revision)
-  find_package(Git QUIET)
-  if(GIT_FOUND AND EXISTS ${PROJECT_SOURCE_DIR}/.git)
-    execute_process(COMMAND ${GIT_EXECUTABLE} -C ${PROJECT_SOURCE_DIR} describe --always --dirty --tags
-      OUTPUT_VARIABLE revision OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  endif()
-endif()
-if(NOT revision)
-  set(revision "no revision")
-endif()
+set(DET_REVISION "" CACHE STRING "The source's revision; empty: what git says at every build")
+set(DET_GENERATED ${PROJECT_BINARY_DIR}/generated)
+add_custom_target(detect_revision
+  COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} "-DREVISION=${DET_REVISION}" -DOUT=${DET_GENERATED}/revision.h
+    -P ${PROJECT_SOURCE_DIR}/cmake/revision.cmake
+  BYPRODUCTS ${DET_GENERATED}/revision.h
+  VERBATIM COMMENT "Naming the revision")
 
 # Called when all is known that it names.
 macro(det_name_build)
@@ -21,8 +13,9 @@ macro(det_name_build)
   if(DET_HAS_CUDA)
     set(cuda "CUDA ${CMAKE_CUDA_COMPILER_VERSION}")
   endif()
-  set_source_files_properties(lib/build_id.c PROPERTIES COMPILE_DEFINITIONS
-    "DET_REVISION=\"${revision}\";DET_COMPILER=\"${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}\";DET_PROCESSOR=\"${CMAKE_SYSTEM_PROCESSOR}\";DET_CUDA=\"${cuda}\"")
+  add_dependencies(detect_objects detect_revision)
+  set_source_files_properties(lib/build_id.c PROPERTIES INCLUDE_DIRECTORIES ${DET_GENERATED} COMPILE_DEFINITIONS
+    "DET_COMPILER=\"${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}\";DET_PROCESSOR=\"${CMAKE_SYSTEM_PROCESSOR}\";DET_CUDA=\"${cuda}\"")
 endmacro()
 
 # Names of folders would otherwise stand in messages and in what debuggers read. Other build types keep them, for those

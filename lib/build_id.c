@@ -1,5 +1,6 @@
 /* The one file that is compiled anew when only the revision has changed. */
 #include "libdetect/detect.h"
+#include "revision.h" /* written by the build: cmake/revision.cmake */
 
 #include <oneapi/dnnl/dnnl_version.h>
 

@@ -4,6 +4,7 @@
 #include "merge.h"
 #include "standard_streams.h"
 #include "text.h"
+#include "version.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ int main(int argc, char **argv) {
         if (given.help)
             print_help();
         else
-            printf("detect-bench %s\n", det_version());
+            print_version(program_name);
         return close_output(stdout, "-") ? EXIT_DONE : EXIT_FAILED;
     }
     if (given.command == COMMAND_COMPARE)

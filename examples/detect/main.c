@@ -3,6 +3,7 @@
 #include "output.h"
 #include "standard_streams.h"
 #include "text.h"
+#include "version.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ int main(int argc, char **argv) {
     if (given.help)
         print_help();
     else if (given.version)
-        printf("detect %s\n%s\n", det_version(), det_build_info());
+        print_version(program_name);
     else if (given.command == COMMAND_MODELS)
         outcome = command_models();
     else if (given.command == COMMAND_INFO)

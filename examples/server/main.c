@@ -1,6 +1,7 @@
 /* detect-server: detection over HTTP. examples/server/README.md describes it. */
 #include "log.h"
 #include "server.h"
+#include "version.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -51,6 +52,10 @@ int main(int argc, char **argv) {
         return EXIT_USAGE;
     if (s.given.help) {
         settings_help();
+        return EXIT_DONE;
+    }
+    if (s.given.version) {
+        print_version("detect-server");
         return EXIT_DONE;
     }
     if (s.given.verbose)

@@ -42,7 +42,10 @@ static const char help_text[] =
     "  --answer-timeout S   from the end of a request to its answer; later is answered 503  [30]\n"
     "\n"
     "  --verbose            show what the libraries have to say\n"
-    "  --help\n";
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 stopped by a signal, and what was taken is answered; 2 wrong usage; 3 the model, the device or\n"
+    "the address cannot be used.\n";
 
 void settings_help(void) {
     fputs(help_text, stdout);
@@ -244,6 +247,8 @@ bool settings_parse(int argc, char **argv, settings *given) {
         int n_taken = 1;
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             given->help = true;
+        else if (strcmp(argv[i], "--version") == 0)
+            given->version = true;
         else if (strcmp(argv[i], "--verbose") == 0)
             given->verbose = true;
         else

@@ -31,7 +31,7 @@ typedef struct settings {
     int32_t max_objects;
     double receive_ms; /* for a whole request to come in, or for an answer to be taken */
     double answer_ms;  /* from a whole request to its answer */
-    bool help, verbose;
+    bool help, version, verbose;
 } settings;
 
 /* Reads the command line. False after saying what is wrong. */

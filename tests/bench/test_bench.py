@@ -94,7 +94,7 @@ class Arguments(Case):
             self.expect(done, DONE, lines=0)
             self.assertTrue(done.stdout.startswith("usage: detect-bench "))
             self.assertTrue(all(len(line) <= 110 for line in done.stdout.splitlines()))
-        self.assertRegex(call("--version").stdout, r"^detect-bench \d+\.\d+\.\d+\n$")
+        self.assertRegex(call("--version").stdout, r"^detect-bench (\d+\.\d+\.\d+)\nlibdetect \1 \(.+\), .+, oneDNN \d.+\n$")
 
     def test_help_names_every_option_and_scenario(self):
         text = call("--help").stdout

@@ -480,12 +480,17 @@ class Usage(unittest.TestCase):
                               env={**os.environ, "LIBDETECT_MODEL": model})
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
+    def test_version(self):
+        code, text, _ = self.call("--version")
+        self.assertEqual(code, 0)
+        self.assertRegex(text, r"^detect-server (\d+\.\d+\.\d+)\nlibdetect \1 \(.+\), .+, oneDNN \d.+\n$")
+
     def test_help(self):
         code, text, _ = self.call("--help")
         self.assertEqual(code, 0)
         for option in ("model device contexts precision size threads batch delay-us address port http-threads decoders "
                        "max-connections max-queue max-body max-memory max-pixels max-side max-objects receive-timeout "
-                       "answer-timeout verbose help").split():
+                       "answer-timeout verbose help version").split():
             self.assertRegex(text, rf"--{option}\b")
 
     def test_wrong_usage(self):
