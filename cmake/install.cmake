@@ -14,8 +14,8 @@ file(RELATIVE_PATH DET_PREFIX_FROM_PKGCONFIG /${CMAKE_INSTALL_LIBDIR}/pkgconfig 
 string(REGEX REPLACE "/$" "" DET_PREFIX_FROM_PKGCONFIG ${DET_PREFIX_FROM_PKGCONFIG})
 configure_package_config_file(cmake/libdetect-config.cmake.in libdetect-config.cmake INSTALL_DESTINATION ${package_dir}
   PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/libdetect-config-version.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/libdetect-config.cmake ${CMAKE_BINARY_DIR}/libdetect-config-version.cmake
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/libdetect-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/libdetect-config.cmake ${PROJECT_BINARY_DIR}/libdetect-config-version.cmake
   DESTINATION ${package_dir} COMPONENT dev)
 
 set(pkgconfig_files libdetect)
@@ -24,10 +24,14 @@ if(TARGET detect_archive)
 endif()
 foreach(name ${pkgconfig_files})
   configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
-  install(FILES ${CMAKE_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
+  install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT dev)
 endforeach()
 
-install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
+set(documents ${CMAKE_INSTALL_DOCDIR})
+if(NOT DET_TOP_LEVEL) # that is the other project's folder, with a README.md of its own
+  set(documents ${CMAKE_INSTALL_DATAROOTDIR}/doc/libdetect)
+endif()
+install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${documents} COMPONENT dev)
 if(DET_BUILD_EXAMPLES)
   install(FILES packaging/man/detect.1 packaging/man/detect-bench.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1
     COMPONENT tools)

@@ -1,7 +1,7 @@
 # libdetect.a: one relocatable object whose only global symbols are those of the map, so that what else is in it has no
 # name that a program, or a second copy in a plugin, could meet. oneDNN stays outside: Debian has it as a shared library
 # only.
-set(DET_STATIC_LIBRARY ${CMAKE_BINARY_DIR}/libdetect.a)
+set(DET_STATIC_LIBRARY ${PROJECT_BINARY_DIR}/libdetect.a)
 # binutils' tools, also where clang has led CMake to LLVM's, whose linker does not allocate groups.
 set(DET_LD ${CMAKE_LINKER})
 set(DET_OBJCOPY ${CMAKE_OBJCOPY})
