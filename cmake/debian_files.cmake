@@ -14,6 +14,10 @@ foreach(component ${CPACK_COMPONENTS_ALL})
   file(WRITE ${root}/share/doc/${package}/changelog
     "libdetect (${CPACK_PACKAGE_VERSION}) unstable; urgency=medium\n\n  * See CHANGELOG.md of the source.\n\n"
     " -- ${CPACK_PACKAGE_CONTACT}  ${date}\n")
+  file(GLOB programs ${root}/bin/*)
+  foreach(program ${programs})
+    file(RPATH_REMOVE FILE ${program}) # below /usr the loader finds the library by itself
+  endforeach()
   file(GLOB compressed ${root}/share/doc/${package}/changelog ${root}/share/man/man1/*.1)
   foreach(file ${compressed})
     execute_process(COMMAND ${GZIP} -9n ${file} COMMAND_ERROR_IS_FATAL ANY)

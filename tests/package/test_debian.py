@@ -51,6 +51,8 @@ class Packages(unittest.TestCase):
         environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
         described = run(root / "usr/bin/detect", "info", os.environ["DET_TEST_MODEL"], env=environment)
         self.assertIn("damofd", described)
+        for program in (root / "usr/bin").iterdir():
+            self.assertNotRegex(run("readelf", "-d", program), r"R(UN)?PATH")
         self.assertTrue((root / "usr/include/libdetect/detect.h").exists())
         self.assertTrue((root / "usr/share/man/man1/detect.1.gz").exists())
 

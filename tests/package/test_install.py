@@ -1,6 +1,7 @@
 """Installs the build into an empty folder, moves it, and builds programs against it there as a user would.
 
-Environment: DET_BUILD, the build folder; DET_TEST_MODEL, a model file; CC and CXX.
+Environment: DET_BUILD, the build folder; DET_WITH_CUDA and DET_WITH_SERVER, 1 where it has those; DET_TEST_MODEL, a model
+file; CC and CXX.
 """
 
 import os
@@ -16,6 +17,8 @@ BUILD = Path(os.environ["DET_BUILD"])
 MODEL = os.environ["DET_TEST_MODEL"]
 CC, CXX = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
 STATIC = (BUILD / "libdetect.a").exists()
+WITH_CUDA, WITH_SERVER = os.environ["DET_WITH_CUDA"] == "1", os.environ["DET_WITH_SERVER"] == "1"
+TOOLS = ("detect", "detect-bench", "detect-server") if WITH_SERVER else ("detect", "detect-bench")
 
 
 def run(*command, **keywords):
@@ -65,13 +68,14 @@ class Installed(unittest.TestCase):
 
     def test_what_is_there(self):
         files = {str(path.relative_to(self.prefix)) for path in self.prefix.glob("**/*") if not path.is_dir()}
-        for name in ("include/libdetect/detect.h", "share/man/man1/detect.1", "share/man/man1/detect-bench.1", "bin/detect",
-                     "bin/detect-bench",
+        for name in ("include/libdetect/detect.h", *(f"bin/{tool}" for tool in TOOLS),
+                     *(f"share/man/man1/{tool}.1" for tool in TOOLS),
                      "share/bash-completion/completions/detect", "share/zsh/vendor-completions/_detect",
                      "share/fish/vendor_completions.d/detect.fish", "share/doc/libdetect/LICENSE"):
             self.assertIn(name, files)
         for name in ("libdetect.so", "pkgconfig/libdetect.pc", "cmake/libdetect/libdetect-config.cmake"):
             self.assertTrue((self.library_folder / name).exists(), name)
+        self.assertEqual((self.library_folder / "libdetect_cuda.so.0").exists(), WITH_CUDA)
         self.assertEqual(os.readlink(self.library_folder / "libdetect.so"), "libdetect.so.0")
         self.assertIn("Library soname: [libdetect.so.0]", run("readelf", "-d", self.library_folder / "libdetect.so"))
 
@@ -83,8 +87,30 @@ class Installed(unittest.TestCase):
                 for folder in (str(BUILD), str(ROOT), str(self.folder)):
                     self.assertNotIn(folder.encode(), data, path)
 
-    def test_tool(self):
-        self.assertIn("oneDNN", run(self.prefix / "bin" / "detect", "--version", env=self.environment))
+    def loading(self, program, *arguments, status=0):
+        """What a program prints, and the libraries that the loader opens for it, where nothing tells it where they lie."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("LD_", "LIBDETECT_"))}
+        done = subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**environment, "LD_DEBUG": "files"})
+        self.assertEqual(done.returncode, status, done.stdout)
+        return done.stdout, {Path(path).resolve() for path in re.findall(r"calling init: (.*)", done.stdout)}
+
+    def test_tools(self):
+        for tool in TOOLS:
+            shown, loaded = self.loading(self.prefix / "bin" / tool, "--version")
+            self.assertIn("oneDNN", shown, tool)
+            self.assertIn((self.library_folder / "libdetect.so.0").resolve(), loaded, tool)
+
+    def test_module_is_looked_for_beside_the_library(self):
+        """Also from a tool that found the library by its own place. A file that is none shows where: no GPU is needed."""
+        prefix = self.folder / "without module"
+        shutil.copytree(self.prefix, prefix, symlinks=True)
+        module = prefix / self.library_folder.relative_to(self.prefix) / "libdetect_cuda.so.0"
+        module.unlink(missing_ok=True)
+        module.write_text("no module")
+        shown, _ = self.loading(prefix / "bin" / "detect", "--device", "cuda", "--model", MODEL, self.picture, status=3)
+        tried = re.search(r"the CUDA module cannot be opened: (.*libdetect_cuda\.so\.0): ", shown)
+        self.assertEqual(Path(tried[1]).resolve(), module, shown)
 
     def test_pkg_config(self):
         for package in ("libdetect", "libdetect-static") if STATIC else ("libdetect",):
