@@ -2,7 +2,8 @@
 # (libdetect-tools), for those who build programs (libdetect-dev), and for GPUs (libdetect-cuda0, where CUDA was found).
 set(CPACK_PACKAGE_NAME libdetect)
 set(CPACK_PACKAGE_VENDOR libdetect)
-set(CPACK_PACKAGE_CONTACT "The libdetect developers <libdetect@example.org>" CACHE STRING "Maintainer of the packages")
+# The field is required and the project has no address: .invalid never is one (RFC 6761). Who hands packages on sets his.
+set(CPACK_PACKAGE_CONTACT "The libdetect developers <nobody@libdetect.invalid>" CACHE STRING "Maintainer of the packages")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "finds faces and objects in pictures")
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)

@@ -1,9 +1,10 @@
 """Packs the build for Debian, and looks at the packages as Debian does.
 
-Environment: DET_BUILD, the build folder; DET_TEST_MODEL, a model file.
+Environment: DET_BUILD, the build folder; DET_WITH_CUDA, 1 where it has the CUDA module; DET_TEST_MODEL, a model file.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import unittest
 from pathlib import Path
 
 BUILD = Path(os.environ["DET_BUILD"])
+WITH_CUDA = os.environ["DET_WITH_CUDA"] == "1"
 TOOLS = ("cpack", "dpkg-deb", "dpkg-shlibdeps", "file", "gzip")
 # CPack's own calls of ldconfig; and pkg-config files lie in lib where CMake's prefix is not /usr (scripts/package).
 ALLOWED = ("maintscript-calls-ldconfig", "pkg-config-unavailable-for-cross-compilation")
@@ -36,17 +38,36 @@ class Packages(unittest.TestCase):
         return run("dpkg-deb", "-f", self.packages[package], name).strip()
 
     def test_fields(self):
-        self.assertEqual(sorted(set(self.packages) - {"libdetect-cuda0"}), ["libdetect-dev", "libdetect-tools", "libdetect0"])
+        cuda = ["libdetect-cuda0"] if WITH_CUDA else []
+        self.assertEqual(sorted(self.packages), [*cuda, "libdetect-dev", "libdetect-tools", "libdetect0"])
         version = self.field("libdetect0", "Version")
         self.assertRegex(self.field("libdetect0", "Depends"), r"libdnnl\d")
         self.assertIn(f"libdetect0 (= {version})", self.field("libdetect-tools", "Depends"))
         self.assertRegex(self.field("libdetect-tools", "Depends"), r"libpng16")
         self.assertIn(f"libdetect0 (= {version})", self.field("libdetect-dev", "Depends"))
 
+    def unpack(self, *packages):
+        root = Path(tempfile.mkdtemp(dir=self.folder))
+        for package in packages:
+            run("dpkg-deb", "-x", self.packages[package], root)
+        return root
+
+    @unittest.skipUnless(WITH_CUDA, "built without CUDA")
+    def test_module(self):
+        """In a package of its own, which goes with the library's and needs of NVIDIA's what it cannot do without."""
+        others = self.unpack(*(set(self.packages) - {"libdetect-cuda0"}))
+        self.assertEqual(list(others.glob("**/*cuda*")), [])
+        self.assertEqual(self.field("libdetect-cuda0", "Depends"), f"libdetect0 (= {self.field('libdetect0', 'Version')})")
+        root = self.unpack("libdetect-cuda0")
+        module = next(root.glob("usr/lib/**/libdetect_cuda.so.0"))
+        self.assertEqual(module.parent.relative_to(root), next(others.glob("usr/lib/**/libdetect.so.0")).parent.relative_to(others))
+        needed = re.findall(r"NEEDED.*\[(.*)\]", run("readelf", "-d", module))
+        self.assertEqual({re.split(r"\.so|-linux", name)[0] for name in needed} - {"libc", "libm", "libgcc_s", "libstdc++", "ld"},
+                         {"libcudnn", "libcublasLt"})  # fmt: skip
+        run(sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", module)
+
     def test_unpacked_tool_runs(self):
-        root = self.folder / "root"
-        for path in self.packages.values():
-            run("dpkg-deb", "-x", path, root)
+        root = self.unpack(*self.packages)
         library = next(root.glob("usr/lib/**/libdetect.so.0"))
         environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
         described = run(root / "usr/bin/detect", "info", os.environ["DET_TEST_MODEL"], env=environment)
