@@ -19,9 +19,9 @@ macro(det_name_build)
 endmacro()
 
 # Names of folders would otherwise stand in messages and in what debuggers read. Other build types keep them, for those
-# who step through the code.
+# who step through the code. The build folder comes second: gcc takes the last that fits, and it may lie in the source's.
 foreach(option debug macro)
-  add_compile_options($<$<CONFIG:Release>:-f${option}-prefix-map=${PROJECT_BINARY_DIR}=build>
-    $<$<CONFIG:Release>:-f${option}-prefix-map=${PROJECT_SOURCE_DIR}=.>)
+  add_compile_options($<$<CONFIG:Release>:-f${option}-prefix-map=${PROJECT_SOURCE_DIR}=.>
+    $<$<CONFIG:Release>:-f${option}-prefix-map=${PROJECT_BINARY_DIR}=build>)
 endforeach()
 set(CMAKE_BUILD_RPATH_USE_ORIGIN ON) # programs of the build folder find its library without naming the folder

@@ -1,5 +1,5 @@
-"""clang has nothing to say of what the build compiles: the library, kernels for the emulator, tools, examples and tests, warnings
-being errors. It only reads them: no objects are made.
+"""clang has nothing to say of what the build compiles: the library, kernels for the emulator, tools, examples and tests,
+warnings being errors. It only reads them: no objects are made.
 
 Environment: DET_BUILD, the build folder; CLANG, clang's name. Says SKIP where it is missing.
 """
