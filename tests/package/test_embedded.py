@@ -29,14 +29,18 @@ class Embedded(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = Path(tempfile.mkdtemp(prefix="test_embedded."))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.source, host, cls.build = cls.folder / "libdetect", cls.folder / "host", cls.folder / "build"
-        shutil.copytree(Path(__file__).parent / "host", host)
+        cls.source, cls.host, cls.build = cls.folder / "libdetect", cls.folder / "host", cls.folder / "build"
+        shutil.copytree(Path(__file__).parent / "host", cls.host)
         for part in PARTS:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             cls.source.mkdir(exist_ok=True)
             copy(ROOT / part, cls.source / part)
-        run("cmake", "-S", host, "-B", cls.build, "-G", "Ninja", f"-DLIBDETECT={cls.source}", "-DDET_CUDA=OFF")
+        cls.configure(cls.build)
         run("cmake", "--build", cls.build)
+
+    @classmethod
+    def configure(cls, build, *options):
+        run("cmake", "-S", cls.host, "-B", build, "-G", "Ninja", f"-DLIBDETECT={cls.source}", "-DDET_CUDA=OFF", *options)
 
     def described(self):
         return run(self.build / "host", MODEL)
@@ -67,6 +71,16 @@ class Embedded(unittest.TestCase):
         self.assertTrue(list(prefix.glob("lib*/**/libdetect.so.0")))
         self.assertTrue((prefix / "include" / "libdetect" / "detect.h").exists())
         self.assertEqual([path.name for path in (prefix / "share" / "doc").iterdir()], ["libdetect"])
+
+    def test_the_host_may_choose(self):
+        """Its own oneDNN, and that nothing of libdetect is installed."""
+        found = re.search(r"^DNNL_LIBRARY:\w+=(.*)$", (self.build / "CMakeCache.txt").read_text(), re.M)[1]
+        build = self.folder / "other"
+        self.configure(build, f"-DDNNL={found}", "-DHOW=EXCLUDE_FROM_ALL")
+        self.assertNotIn("DNNL_LIBRARY", (build / "CMakeCache.txt").read_text())
+        includes = 'libdetect/cmake_install.cmake"'
+        self.assertIn(includes, (self.build / "cmake_install.cmake").read_text())
+        self.assertNotIn(includes, (build / "cmake_install.cmake").read_text())
 
     @unittest.skipUnless(shutil.which("git"), "git is not installed")
     def test_revision_is_of_the_last_build(self):
