@@ -64,7 +64,9 @@ class Packages(unittest.TestCase):
         needed = re.findall(r"NEEDED.*\[(.*)\]", run("readelf", "-d", module))
         self.assertEqual({re.split(r"\.so|-linux", name)[0] for name in needed} - {"libc", "libm", "libgcc_s", "libstdc++", "ld"},
                          {"libcudnn", "libcublasLt"})  # fmt: skip
-        run(sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", module)
+        nvidia = re.findall(r"^DET_CU\w+_LIBRARY:\w+=(.*)/", (BUILD / "CMakeCache.txt").read_text(), re.M)
+        run(sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", module,
+            env={**os.environ, "LD_LIBRARY_PATH": ":".join(nvidia)})  # fmt: skip
 
     def test_unpacked_tool_runs(self):
         root = self.unpack(*self.packages)

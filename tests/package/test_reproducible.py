@@ -23,7 +23,7 @@ CACHE = (BUILD / "CMakeCache.txt").read_text()
 PARTS = ("CMakeLists.txt", "CHANGELOG.md", "LICENSE", "README.md", "bindings/python", "cmake", "examples", "include", "lib", "kernels",
          "models", "packaging")  # fmt: skip
 # Of the first build: what decides over the bytes.
-SETTINGS = (r"CMAKE_(BUILD_TYPE|INSTALL_\w+|CX*_(COMPILER|FLAGS\w*))|DET_(CUDA\w*|NVCC|BUNDLED_MODEL|BUILD_STATIC)|DNNL_\w+|"
+SETTINGS = (r"CMAKE_(BUILD_TYPE|INSTALL_\w+|CX*_(COMPILER|FLAGS\w*))|DET_(CU\w+|NVCC|BUNDLED_MODEL|BUILD_STATIC)|DNNL_\w+|"
             r"CPACK_PACKAGE_CONTACT")  # fmt: skip
 TARGETS = ("detect_lib", "detect_archive", "detect", "detect-bench", "detect-server")
 # No ccache: it would hand the first build's objects to the second.
