@@ -586,9 +586,9 @@ class Exported(unittest.TestCase):
 def constant_network(path: str, output: np.ndarray, height: Any, width: Any) -> None:
     """Writes an .onnx file whose output does not depend on its input."""
     onnx = optional("onnx")
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    helper, numpy_helper, kind = optional("onnx.helper"), optional("onnx.numpy_helper"), onnx.TensorProto.FLOAT
     graph = helper.make_graph(
-        [helper.make_node("Constant", [], ["output"], value=onnx.numpy_helper.from_array(output))],
+        [helper.make_node("Constant", [], ["output"], value=numpy_helper.from_array(output))],
         "graph",
         [helper.make_tensor_value_info("images", kind, [1, 3, height, width])],
         [helper.make_tensor_value_info("output", kind, output.shape)],
