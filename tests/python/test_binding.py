@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, List
 from unittest import mock
@@ -311,6 +313,45 @@ class Binding(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
+
+    def test_closing_waits_for_other_threads(self) -> None:
+        """What they have under way ends, whatever comes after it is refused, and nothing is used that is gone."""
+        for _ in range(3):
+            context = libdetect.Context(self.model, device="cpu", input_size=(640, 640), n_threads=1)
+            refusals: List[str] = []
+            begun = threading.Barrier(3)
+
+            def work() -> None:
+                begun.wait()
+                with self.assertRaises(ValueError) as caught:
+                    while True:
+                        context.detect(self.picture)
+                        context.info, context.profile()
+                refusals.append(str(caught.exception))
+
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            begun.wait()
+            time.sleep(0.05)
+            context.close()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(refusals, ["this Context is closed"] * 2)
+
+    def test_a_model_is_closed_while_contexts_are_made(self) -> None:
+        for _ in range(3):
+            model = libdetect.Model(self.data)
+            with ThreadPoolExecutor() as executor:
+                made = executor.submit(libdetect.Context, model, device="cpu", n_threads=1)
+                while not (model._n_calls or made.done()):
+                    time.sleep(0.001)
+                model.close()
+                if made.exception() is None:
+                    with made.result() as context:
+                        context.detect(self.picture)
+                else:  # it had not begun to make one
+                    self.assertEqual(str(made.exception()), "this Model is closed")
 
 
 def _flat(objects: np.ndarray) -> np.ndarray:

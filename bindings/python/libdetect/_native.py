@@ -5,10 +5,11 @@ import os
 import threading
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type, TypeVar, Union, overload
 
 import numpy as np
 
@@ -154,18 +155,33 @@ class _Handle:
     def __init__(self, handle: c_void_p, release: Callable[[c_void_p], None]) -> None:
         self._pointer = handle
         self._release = weakref.finalize(self, release, handle)
+        self._calls = threading.Condition()
+        self._n_calls = 0
+        self._closed = False
 
-    @property
-    def _handle(self) -> c_void_p:
-        self._check_open()
-        return self._pointer
+    @contextmanager
+    def _call(self) -> Iterator[c_void_p]:
+        """The library's object for as long as the `with` lasts: another thread's close() waits for its end."""
+        with self._calls:
+            self._check_open()
+            self._n_calls += 1
+        try:
+            yield self._pointer
+        finally:
+            with self._calls:
+                self._n_calls -= 1
+                self._calls.notify_all()
 
     def _check_open(self) -> None:
-        if not self._release.alive:
+        if self._closed:
             raise ValueError(f"this {type(self).__name__} is closed")
 
     def close(self) -> None:
-        """Gives the memory back; using the object afterwards raises ValueError. Closing twice is allowed."""
+        """Waits for what other threads have under way and gives the memory back; using the object afterwards raises
+        ValueError. Closing twice is allowed."""
+        with self._calls:
+            self._closed = True
+            self._calls.wait_for(lambda: self._n_calls == 0)
         self._release()
 
     def __enter__(self: _Self) -> _Self:
@@ -202,26 +218,27 @@ class Model(_Handle):
     @property
     def info(self) -> ModelInfo:
         """The model's description."""
-        raw = _library.filled(_library.ModelInfo, lib.det_model_get_info, self._handle)
-        return ModelInfo(
-            family=text(raw.family),
-            variant=text(raw.variant),
-            licence=text(raw.licence),
-            source=text(raw.source),
-            source_sha256=text(raw.source_sha256),
-            class_names=tuple(text(raw.class_names[i]) for i in range(raw.n_classes)),
-            n_landmarks=raw.n_landmarks,
-            input_size=(raw.input_width, raw.input_height),
-            resize=_library.RESIZE[raw.resize],
-            pad_value=raw.pad_value,
-            mean=raw.mean,
-            scale=raw.scale,
-            score_threshold=raw.score_threshold,
-            iou_threshold=raw.iou_threshold,
-            multi_label=bool(raw.multi_label),
-            max_objects=raw.max_objects,
-            n_parameters=raw.n_parameters,
-        )
+        with self._call() as model:
+            raw = _library.filled(_library.ModelInfo, lib.det_model_get_info, model)
+            return ModelInfo(
+                family=text(raw.family),
+                variant=text(raw.variant),
+                licence=text(raw.licence),
+                source=text(raw.source),
+                source_sha256=text(raw.source_sha256),
+                class_names=tuple(text(raw.class_names[i]) for i in range(raw.n_classes)),
+                n_landmarks=raw.n_landmarks,
+                input_size=(raw.input_width, raw.input_height),
+                resize=_library.RESIZE[raw.resize],
+                pad_value=raw.pad_value,
+                mean=raw.mean,
+                scale=raw.scale,
+                score_threshold=raw.score_threshold,
+                iou_threshold=raw.iou_threshold,
+                multi_label=bool(raw.multi_label),
+                max_objects=raw.max_objects,
+                n_parameters=raw.n_parameters,
+            )
 
     @overload
     def detect(self, images: Picture, **options: "Unpack[DetectOptions]") -> Detections: ...
@@ -292,33 +309,35 @@ class Context(_Handle):
             max_image_bytes,
         )
         handle = c_void_p()
-        check(lib.det_context_create(model._handle, byref(options), byref(handle)))
+        self._max_objects = model.info.max_objects
+        with model._call() as opened:
+            check(lib.det_context_create(opened, byref(options), byref(handle)))
         super().__init__(handle, lib.det_context_destroy)
         self._lock = threading.Lock()
         info = self.info
         self._max_batch, self._device = info.max_batch, info.device
-        self._max_objects = model.info.max_objects
         self._cuts: List[int] = []
         self._worker: Optional[ThreadPoolExecutor] = None
 
     @property
     def info(self) -> ContextInfo:
         """What the context runs on; the figures of memory are complete before the first run."""
-        raw = _library.filled(_library.ContextInfo, lib.det_context_get_info, self._handle)
-        return ContextInfo(
-            device=_library.DEVICES[raw.device],
-            device_index=raw.device_index,
-            device_name=text(raw.device_name),
-            precision=_library.PRECISIONS[raw.precision],
-            input_size=(raw.width, raw.height),
-            max_batch=raw.max_batch,
-            n_threads=raw.n_threads,
-            n_layers=raw.n_layers,
-            macs=raw.macs,
-            weights_bytes=raw.weights_bytes,
-            arena_bytes=raw.arena_bytes,
-            workspace_bytes=raw.workspace_bytes,
-        )
+        with self._call() as context:
+            raw = _library.filled(_library.ContextInfo, lib.det_context_get_info, context)
+            return ContextInfo(
+                device=_library.DEVICES[raw.device],
+                device_index=raw.device_index,
+                device_name=text(raw.device_name),
+                precision=_library.PRECISIONS[raw.precision],
+                input_size=(raw.width, raw.height),
+                max_batch=raw.max_batch,
+                n_threads=raw.n_threads,
+                n_layers=raw.n_layers,
+                macs=raw.macs,
+                weights_bytes=raw.weights_bytes,
+                arena_bytes=raw.arena_bytes,
+                workspace_bytes=raw.workspace_bytes,
+            )
 
     @property
     def cuts(self) -> Tuple[int, ...]:
@@ -367,12 +386,12 @@ class Context(_Handle):
         thresholds, kept = _thresholds(score, iou, class_scores, class_enabled, multi_label, room)
         thresholds.class_agnostic = int(class_agnostic)
         results: List[Detections] = []
-        with self._lock:
-            check(lib.det_context_set_thresholds(self._handle, byref(thresholds)))
+        with self._lock, self._call() as context:
+            check(lib.det_context_set_thresholds(context, byref(thresholds)))
             del kept  # the library has copied them
             self._cuts = []
             for start in range(0, len(prepared), self._max_batch):
-                results += self._run(prepared[start : start + self._max_batch], room)
+                results += self._run(context, prepared[start : start + self._max_batch], room)
         return results[0] if single else results
 
     @overload
@@ -395,13 +414,13 @@ class Context(_Handle):
         return self._worker.submit(lambda: self.detect(images, **options))
 
     def close(self) -> None:
-        """Waits for what detect_async began and gives the memory back; using the context afterwards raises
-        ValueError. Closing twice is allowed."""
+        """Waits for what detect_async began, and for what other threads have under way, and gives the memory back;
+        using the context afterwards raises ValueError. Closing twice is allowed."""
         if self._worker is not None:
             self._worker.shutdown(wait=True)
         super().close()
 
-    def _run(self, batch: List[Prepared], room: int) -> List[Detections]:
+    def _run(self, context: c_void_p, batch: List[Prepared], room: int) -> List[Detections]:
         n = len(batch)
         images = (_library.Image * n)(*(image for image, _ in batch))
         objects = np.zeros((n, room), OBJECT_DTYPE)
@@ -412,14 +431,14 @@ class Context(_Handle):
         output.counts = counts.ctypes.data
         output.cuts = cuts.ctypes.data
         output.max_objects = room
-        check(lib.det_run(self._handle, images, n, byref(output)))
+        check(lib.det_run(context, images, n, byref(output)))
         self._cuts += cuts.tolist()
         return [objects[i, : counts[i]].copy() for i in range(n)]
 
     def profile(self) -> Profile:
         """The times of the last run."""
-        with self._lock:
-            raw = _library.filled(_library.Profile, lib.det_context_get_profile, self._handle)
+        with self._lock, self._call() as context:
+            raw = _library.filled(_library.Profile, lib.det_context_get_profile, context)
             layers = tuple(_layer_time(raw.layers[i]) for i in range(raw.n_layers))
         times = {name: getattr(raw, name) for name in _PROFILE_TIMES}
         return Profile(layers=layers, **times)

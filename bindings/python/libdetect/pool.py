@@ -221,13 +221,14 @@ class Pool(_native._Handle):
         options.max_batch, options.max_delay_us = max_batch, _microseconds(max_delay, "max_delay")
         options.capacity, options.max_objects, options.max_attempts = capacity, max_objects, max_attempts
         handle = c_void_p()
-        check(lib.det_pool_create(model._handle, byref(options), byref(handle)))
+        self._max_objects = model.info.max_objects
+        with model._call() as opened:
+            check(lib.det_pool_create(opened, byref(options), byref(handle)))
         del kept
         self._requests: Dict[int, Request] = {}
         self._callback = _make_callback(self._requests)
         super().__init__(handle, functools.partial(_destroy, self._callback))
         self._keys = itertools.count(1)
-        self._max_objects = model.info.max_objects
         self._capacity = self.stats.capacity
         # Pictures in a GPU's memory are for pools whose contexts are all on GPUs; the library checks that it is one.
         self._device = "cuda" if {context.device for context in self.contexts} == {"cuda"} else "cpu"
@@ -267,13 +268,12 @@ class Pool(_native._Handle):
         raw.deadline_us = 0 if deadline is None else max(1, _microseconds(deadline, "deadline"))
         request = Request(self._withdraw, (array,), objects)
         key = next(self._keys)
-        self._requests[key] = request
-        status = lib.det_pool_submit(
-            self._handle, byref(image), byref(raw), self._callback, key, byref(request._ticket)
-        )
-        if status != 0:
-            del self._requests[key]
-        check(status)
+        with self._call() as pool:
+            self._requests[key] = request
+            status = lib.det_pool_submit(pool, byref(image), byref(raw), self._callback, key, byref(request._ticket))
+            if status != 0:
+                del self._requests[key]
+            check(status)
         return request
 
     def map(self, pictures: Iterable[Picture], **options: "Unpack[SubmitOptions]") -> Iterator[Detections]:
@@ -305,12 +305,18 @@ class Pool(_native._Handle):
             return None
 
     def _withdraw(self, ticket: int) -> bool:
-        return self._release.alive and lib.det_pool_cancel(self._handle, ticket) == 0
+        try:
+            with self._call() as pool:
+                return bool(lib.det_pool_cancel(pool, ticket) == 0)
+        except ValueError:  # closed
+            return False
 
     def drain(self, timeout: Optional[float] = None) -> bool:
         """Refuses requests from now on and waits until all that were taken are answered; False when that took longer
         than `timeout` seconds (it goes on; call again)."""
-        status = lib.det_pool_drain(self._handle, -1 if timeout is None else _microseconds(timeout, "timeout"))
+        self._check_open()
+        # No call that close() would wait for: closing cancels what draining waits for, and so ends it.
+        status = lib.det_pool_drain(self._pointer, -1 if timeout is None else _microseconds(timeout, "timeout"))
         if status == _library.ERROR_TIMEOUT:
             return False
         check(status)
@@ -319,14 +325,15 @@ class Pool(_native._Handle):
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        if kind is None and self._release.alive:
+        if kind is None and not self._closed:
             self.drain()
         self.close()
 
     @property
     def stats(self) -> PoolStats:
         """Counts and times so far."""
-        raw = _library.filled(_library.PoolStats, lib.det_pool_get_stats, self._handle)
+        with self._call() as pool:
+            raw = _library.filled(_library.PoolStats, lib.det_pool_get_stats, pool)
         names = [field[0] for field in raw._fields_ if field[0].startswith(("n_", "max_waiting", "capacity"))]
         return PoolStats(
             draining=bool(raw.draining),
@@ -344,24 +351,25 @@ class Pool(_native._Handle):
     def contexts(self) -> Tuple[PoolContextStats, ...]:
         """The contexts, in the order of the devices."""
         result = []
-        for index in range(self.stats.n_contexts):
-            raw = _library.sized(_library.PoolContextStats)
-            check(lib.det_pool_get_context_stats(self._handle, index, byref(raw)))
-            result.append(
-                PoolContextStats(
-                    device=_library.DEVICES[raw.device],
-                    device_index=raw.device_index,
-                    device_name=text(raw.device_name),
-                    max_batch=raw.max_batch,
-                    in_service=bool(raw.in_service),
-                    n_running=raw.n_running,
-                    last_error=raw.last_error,
-                    n_runs=raw.n_runs,
-                    n_pictures=raw.n_pictures,
-                    n_failures=raw.n_failures,
-                    run_ms=raw.run_us / 1e3,
+        with self._call() as pool:
+            for index in range(self.stats.n_contexts):
+                raw = _library.sized(_library.PoolContextStats)
+                check(lib.det_pool_get_context_stats(pool, index, byref(raw)))
+                result.append(
+                    PoolContextStats(
+                        device=_library.DEVICES[raw.device],
+                        device_index=raw.device_index,
+                        device_name=text(raw.device_name),
+                        max_batch=raw.max_batch,
+                        in_service=bool(raw.in_service),
+                        n_running=raw.n_running,
+                        last_error=raw.last_error,
+                        n_runs=raw.n_runs,
+                        n_pictures=raw.n_pictures,
+                        n_failures=raw.n_failures,
+                        run_ms=raw.run_us / 1e3,
+                    )
                 )
-            )
         return tuple(result)
 
 
