@@ -1,5 +1,7 @@
 #include "status.h"
 
+#include "api.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,11 +52,14 @@ const char *det_last_error(void) {
     return last_error;
 }
 
-/* A message must stay one line and valid for a terminal, whatever a file put into it. */
+/* A message must stay one line and valid for a terminal, whatever a file put into it. The controls of ISO 6429, which some
+ * terminals obey, are U+0080 to U+009F. */
 static void make_printable(char *text) {
-    for (; *text; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = '?';
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+        else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+            c[0] = c[1] = '?';
     }
 }
 
@@ -116,13 +121,12 @@ det_status det_set_allocator(const det_allocator *allocator) {
         memset(&hooks, 0, sizeof hooks);
         return DET_OK;
     }
-    const size_t first = offsetof(det_allocator, user) + sizeof allocator->user; /* of the first release */
-    size_t size = allocator->struct_size;
-    if (size < first || size > 4096 || !allocator->allocate || !allocator->release)
-        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_set_allocator: struct_size is %zu, not %zu, or a function is NULL",
-                 size, sizeof *allocator);
-    memset(&hooks, 0, sizeof hooks);
-    memcpy(&hooks, allocator, DET_MIN(size, sizeof hooks));
+    det_allocator own = {0};
+    const size_t first = offsetof(det_allocator, user) + sizeof own.user; /* of the first release */
+    DET_TRY(det_take_struct(&own, sizeof own, first, allocator, "det_allocator"));
+    if (!own.allocate || !own.release)
+        DET_FAIL(DET_ERROR_INVALID_ARGUMENT, "det_allocator: %s is NULL", own.allocate ? "release" : "allocate");
+    hooks = own;
     return DET_OK;
 }
 

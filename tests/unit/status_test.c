@@ -42,6 +42,9 @@ static void test_messages(void) {
     CHECK_MSG(!strcmp(det_last_error(), "plan: node 'a': (what: 7)"), "%s", det_last_error());
     det_fail(DET_ERROR_IO, "a\nb\tc\x1b[31md\x7f" "e \xc3\xa9");
     CHECK_MSG(!strcmp(det_last_error(), "a?b?c?[31md?e \xc3\xa9"), "%s", det_last_error());
+    det_fail(DET_ERROR_IO, "a\xc2\x9b" "31mb\xc2\x85" "c\xc2\xa0" "d\xc2");
+    CHECK_MSG(!strcmp(det_last_error(), "a??31mb??c\xc2\xa0" "d\xc2"), "%s", det_last_error());
+    det_fail(DET_ERROR_IO, "a\nb");
     det_fail_prefix("x\r\ny");
     CHECK_MSG(!strncmp(det_last_error(), "x??y: a?b", 9), "%s", det_last_error());
 }
@@ -161,13 +164,19 @@ static void test_hooks(void) {
     det_allocator hooks = {sizeof hooks, count_allocation, count_release, &c};
     det_allocator broken = hooks;
     broken.struct_size = sizeof hooks - 1;
-    CHECK(det_set_allocator(&broken) == DET_ERROR_INVALID_ARGUMENT && strstr(det_last_error(), "struct_size is 31, not 32"));
+    CHECK(det_set_allocator(&broken) == DET_ERROR_INVALID_ARGUMENT && strstr(det_last_error(), "det_allocator: struct_size is 31"));
     broken = hooks;
     broken.allocate = NULL;
-    CHECK(det_set_allocator(&broken) == DET_ERROR_INVALID_ARGUMENT && strstr(det_last_error(), "a function is NULL"));
+    CHECK(det_set_allocator(&broken) == DET_ERROR_INVALID_ARGUMENT && strstr(det_last_error(), "allocate is NULL"));
     broken = hooks;
     broken.release = NULL;
-    CHECK(det_set_allocator(&broken) == DET_ERROR_INVALID_ARGUMENT);
+    CHECK(det_set_allocator(&broken) == DET_ERROR_INVALID_ARGUMENT && strstr(det_last_error(), "release is NULL"));
+    struct {
+        det_allocator known;
+        char more[8];
+    } newer = {hooks, {1}};
+    newer.known.struct_size = sizeof newer;
+    CHECK(det_set_allocator(&newer.known) == DET_ERROR_UNSUPPORTED && strstr(det_last_error(), "byte 32 is set"));
     det_free(det_alloc(1));
     CHECK(c.alignment == 0); /* a refused one is not in force */
     CHECK(det_set_allocator(&hooks) == DET_OK);
