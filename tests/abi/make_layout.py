@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes down the layout of the public structs, tests/abi/layout.def, as $CC (cc) lays them out: with each release, and
-before the first with each change of the header."""
+"""Writes down the layout of the public structs, as $CC (cc) lays them out, and the values of constants,
+tests/abi/layout.def: with each release, and before the first with each change of the header."""
 
 import os
 import re
@@ -11,7 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 INCLUDE = HERE.parents[1] / "include"
 HEAD = """/* STRUCT(name, size, alignment) and FIELD(struct, name, offset, size) where pointers have eight bytes, as released. Fields
- * are only ever added, at the end of those structs that tests/abi/may_grow.txt names. Made by make_layout.py. */
+ * are only ever added, at the end of those structs that tests/abi/may_grow.txt names. CONSTANT(name, value) of all that are
+ * compiled into programs: they never change. Made by make_layout.py. */
 """
 
 
@@ -34,6 +35,9 @@ def program():
         for field in fields(body):
             lines.append(f'printf("FIELD({name}, {field}, %zu, %zu)\\n", offsetof({name}, {field}),'
                          f" sizeof((({name} *)0)->{field}));")
+    for body in re.findall(r"^enum \{(.*?)\};", header, re.S | re.M):
+        for name in re.findall(r"(\w+) =", body):
+            lines.append(f'printf("CONSTANT({name}, %d)\\n", (int){name});')
     return "#include <stdio.h>\n#include <libdetect/detect.h>\nint main(void) {\n" + "\n".join(lines) + "\n}\n"
 
 
@@ -42,4 +46,5 @@ with tempfile.TemporaryDirectory() as folder:
     source.write_text(program())
     subprocess.run([os.environ.get("CC", "cc"), "-I", INCLUDE, source, "-o", source.with_suffix("")], check=True)
     text = subprocess.run([source.with_suffix("")], check=True, stdout=subprocess.PIPE, text=True).stdout
-(HERE / "layout.def").write_text(HEAD + text.replace("STRUCT", "\nSTRUCT"))
+text = text.replace("STRUCT", "\nSTRUCT").replace("CONSTANT", "\nCONSTANT", 1)
+(HERE / "layout.def").write_text(HEAD + text)

@@ -62,6 +62,12 @@ class Abi(unittest.TestCase):
         mapped = set(re.findall(r"^ +(det_\w+);$", HEADER.with_name("libdetect.map").read_text(), re.M))
         self.assertEqual(mapped - dumped, set(), "run tests/abi/dump.sh")
 
+    def test_layout_is_of_all(self):
+        header = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S)
+        named = set(re.findall(r"\b(DET_\w+) =", header)) | set(re.findall(r"^typedef struct (\w+) \{", header, re.M))
+        listed = re.findall(r"^(?:CONSTANT|STRUCT)\((\w+),", (HERE / "layout.def").read_text(), re.M)
+        self.assertEqual(named, set(listed), "run tests/abi/make_layout.py")
+
 
 class Check(unittest.TestCase):
     """abidiff's verdict on libraries whose header was changed on purpose."""
