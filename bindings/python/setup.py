@@ -52,7 +52,8 @@ class CarrySources(sdist):
             elif source.exists():
                 target.parent.mkdir(exist_ok=True)
                 shutil.copy(source, target)
-        if not CARRIED.exists():
+        # As cmake/revision.cmake: of the source's own repository alone.
+        if (SOURCE / ".git").exists() and shutil.which("git"):
             git = ["git", "-C", SOURCE, "describe", "--always", "--dirty", "--tags"]
             revision = subprocess.run(git, stdout=subprocess.PIPE, text=True).stdout.strip()
             (Path(base_dir) / "native" / "REVISION").write_text((revision or "no revision") + "\n")
