@@ -120,6 +120,21 @@ def try_python(block, folder, python):
     run([python, source], folder)
 
 
+def try_cmake(block, folder, build):
+    """Makes a project of a block. What it finds is what `build` installs, and what it fetches is this source."""
+    project = folder / f"block_{block.line}"
+    project.mkdir()
+    (project / "main.c").write_text("#include <libdetect/detect.h>\nint main(void) { return !det_version(); }\n")
+    program = "" if "add_executable(mine " in block.text else "add_executable(mine main.c)\n"
+    head = "cmake_minimum_required(VERSION 3.18)\nproject(docs LANGUAGES C CXX)\n"
+    (project / "CMakeLists.txt").write_text(head + program + block.text)
+    run(["cmake", "--install", build, "--prefix", project / "installed"], folder)
+    run(["cmake", "-S", project, "-B", project / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={project / 'installed'}",
+         f"-DFETCHCONTENT_SOURCE_DIR_LIBDETECT={ROOT}", "-DDET_CUDA=OFF"], folder)  # fmt: skip
+    if "FetchContent" not in block.text:  # package.embedded builds the whole library so
+        run(["cmake", "--build", project / "build"], folder)
+
+
 def commands(text):
     """The commands of a block, without comments, pipes and substitutions."""
     text = re.sub(r"\\\n", " ", text)

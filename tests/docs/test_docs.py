@@ -14,7 +14,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from blocks import LONG_RUNNING, ROOT, SHOWN, TRIED, blocks, commands, run, try_c, try_command, try_python
+from blocks import LONG_RUNNING, ROOT, SHOWN, TRIED, blocks, commands, run, try_c, try_cmake, try_command, try_python
 
 BUILD = Path(os.environ["DET_BUILD"])
 MODEL = Path(os.environ["DET_TEST_MODEL"])
@@ -56,7 +56,8 @@ class Blocks(unittest.TestCase):
         elif block.language == "sh":
             for words in commands(block.text):
                 try_command(words, self.folder, self.tools)
-        # A block of CMake is the consumer's project, which package.install builds.
+        elif block.language == "cmake":
+            try_cmake(block, self.folder, BUILD)
 
     def test_every_block(self):
         n_tried = 0
@@ -73,7 +74,7 @@ class Blocks(unittest.TestCase):
         page = self.folder / "page.md"
         wrong = {
             "c": "det_run(context);", "cpp": "det_model *m = det_open();", "python": "import libdetect\nlibdetect.nothing",
-            "sh": "scripts/nothing", "json": "{,}",
+            "sh": "scripts/nothing", "json": "{,}", "cmake": "target_link_libraries(mine PRIVATE libdetect::nothing)",
         }
         for language, text in wrong.items():
             page.write_text(f"```{language}\n{text}\n```\n")

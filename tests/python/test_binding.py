@@ -1,7 +1,9 @@
 """The ctypes binding: layouts of structs, every kind of picture, errors, threads. Needs the built library."""
 
+import copy
 import ctypes
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -338,6 +340,13 @@ class Binding(unittest.TestCase):
             for thread in threads:
                 thread.join()
             self.assertEqual(refusals, ["this Context is closed"] * 2)
+
+    def test_no_copies(self) -> None:
+        """A second object for the same memory would outlive it."""
+        for handle in (self.model, self.context):
+            for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+                with self.assertRaisesRegex(TypeError, "cannot be copied or pickled"):
+                    attempt(handle)
 
     def test_a_model_is_closed_while_contexts_are_made(self) -> None:
         for _ in range(3):

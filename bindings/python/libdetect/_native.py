@@ -9,7 +9,21 @@ from contextlib import contextmanager
 from ctypes import byref, c_void_p
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type, TypeVar, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterator,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    overload,
+)
 
 import numpy as np
 
@@ -183,6 +197,9 @@ class _Handle:
             self._closed = True
             self._calls.wait_for(lambda: self._n_calls == 0)
         self._release()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: make another")
 
     def __enter__(self: _Self) -> _Self:
         return self
