@@ -5,6 +5,7 @@
 #include "timing.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 static inline int64_t det_clock_us(void) {
     return det_clock_ns() / 1000;
@@ -15,12 +16,14 @@ static inline int64_t det_clock_after(int64_t now_us, int64_t delay_us) {
     return delay_us < 0 || delay_us > INT64_MAX - now_us ? INT64_MAX : now_us + delay_us;
 }
 
-static inline void det_clock_condition(pthread_cond_t *condition) {
+/* Makes a condition for det_clock_wait of memory that is all zeros; false: it is as it was, which may be destroyed. */
+static inline bool det_clock_condition(pthread_cond_t *condition) {
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attributes);
+    int error = pthread_cond_init(condition, &attributes);
     pthread_condattr_destroy(&attributes);
+    return error == 0;
 }
 
 /* Sleeps until a signal or until `until_us`, whichever comes first; INT64_MAX: a signal alone. */

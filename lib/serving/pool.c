@@ -77,9 +77,20 @@ static void begin_workers(det_pool *pool, const det_runner *runners, int n_runne
                                         .max_batch = DET_MIN(limit, runners[i].max_batch),
                                         .runner = runners[i],
                                         .in_service = true};
-        det_clock_condition(&pool->workers[i].wake);
     }
     pool->n_workers = pool->n_in_service = n_runners;
+}
+
+/* What fails stays all zeros, as static initializers are: det_pool_destroy takes it for what it should be. */
+static det_status make_locks(det_pool *pool) {
+    bool made = pthread_mutex_init(&pool->mutex, NULL) == 0;
+    made = det_clock_condition(&pool->clerk_wake) && made;
+    made = det_clock_condition(&pool->settled) && made;
+    for (int i = 0; i < pool->n_workers; i++)
+        made = det_clock_condition(&pool->workers[i].wake) && made;
+    if (!made)
+        DET_FAIL(DET_ERROR_OUT_OF_MEMORY, "the pool's locks cannot be made");
+    return DET_OK;
 }
 
 static det_status start_threads(det_pool *pool) {
@@ -96,6 +107,7 @@ static det_status start_threads(det_pool *pool) {
 
 static det_status open_pool(det_pool *pool) {
     const det_pool_setup *setup = &pool->setup;
+    DET_TRY(make_locks(pool));
     DET_TRY(det_queue_open(&pool->queue, setup->capacity, &setup->defaults));
     DET_TRY(det_staging_open(&pool->staging, setup->staging, setup->staging_bytes));
     pool->deliveries = det_alloc_array(DET_CLERK_DELIVERIES, sizeof *pool->deliveries);
@@ -126,9 +138,6 @@ det_status det_pool_build(const det_pool_setup *setup, const det_runner *runners
     pool->setup = *setup;
     pool->workers = workers;
     pool->leader = pool->first_ending = pool->last_ending = DET_NONE;
-    pthread_mutex_init(&pool->mutex, NULL);
-    det_clock_condition(&pool->clerk_wake);
-    det_clock_condition(&pool->settled);
     begin_workers(pool, runners, n_runners);
     det_status status = open_pool(pool);
     if (status != DET_OK) {

@@ -210,13 +210,17 @@ det_slot *det_queue_any(det_queue *q) {
 
 /* ---------------------------------------------------------------------------------------------------------- life */
 
-static void begin_slots(det_queue *q) {
+static det_status begin_slots(det_queue *q) {
+    bool made = true;
     for (int i = 0; i < q->capacity; i++) {
         q->slots[i].next = i + 1 < q->capacity ? i + 1 : DET_NONE;
-        det_clock_condition(&q->slots[i].answered);
+        made = det_clock_condition(&q->slots[i].answered) && made;
     }
     for (int i = 0; i <= q->bucket_mask; i++)
         q->buckets[i] = DET_NONE;
+    if (!made)
+        DET_FAIL(DET_ERROR_OUT_OF_MEMORY, "the queue's locks cannot be made");
+    return DET_OK;
 }
 
 det_status det_queue_open(det_queue *q, int capacity, const det_group_defaults *defaults) {
@@ -229,7 +233,7 @@ det_status det_queue_open(det_queue *q, int capacity, const det_group_defaults *
     q->slots = det_alloc_array((size_t)capacity, sizeof *q->slots);
     if (!q->buckets || !q->heap || !q->slots)
         return DET_ERROR_OUT_OF_MEMORY;
-    begin_slots(q);
+    DET_TRY(begin_slots(q));
     return det_groups_open(&q->groups, DET_MIN(capacity, DET_MAX_GROUPS), defaults);
 }
 
