@@ -181,11 +181,14 @@ det_status det_weights_check_start(const uint8_t *data, uint64_t n_bytes, uint64
     for (int i = 0; i < LENGTH_BYTES; i++)
         length |= (uint64_t)data[i] << 8 * i;
     if (length > MAX_HEADER_BYTES)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "not a model file: a header of %llu bytes, at most %d are allowed",
-                 (unsigned long long)length, MAX_HEADER_BYTES);
+        DET_FAIL(
+            DET_ERROR_BAD_MODEL,
+            "not a model file: a header of %llu bytes, at most %d are allowed; a checkpoint must be converted first "
+            "(python3 -m libdetect.convert IN OUT)",
+            (unsigned long long)length, MAX_HEADER_BYTES);
     if (length > n_bytes - LENGTH_BYTES)
-        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %llu",
-                 (unsigned long long)length, (unsigned long long)n_bytes);
+        DET_FAIL(DET_ERROR_BAD_MODEL, "truncated: a header of %llu bytes in a file of %llu", (unsigned long long)length,
+                 (unsigned long long)n_bytes);
     *header_bytes = length;
     return DET_OK;
 }

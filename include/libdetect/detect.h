@@ -190,7 +190,8 @@ typedef struct det_context_options {
     int32_t width;          /**< of the network's input, a multiple of 32 from 32 to 8192; 0: the model's own     */
     int32_t height;
     int32_t max_batch;      /**< most pictures in one run, 1 to 256; 0: 1                                         */
-    int32_t n_threads;      /**< CPU threads, this one included, 1 to 256; 0: one per core                        */
+    int32_t n_threads;      /**< CPU threads, this one included, 1 to 256; 0: one per core that the process may
+                                 use. A container's quota of CPU time is not looked at: say its number            */
     int32_t max_candidates; /**< boxes per picture that enter NMS, the best by score, 1 to 65536; 0: 4096         */
     uint32_t flags;         /**< DET_CONTEXT_*                                                                    */
     const char *device_uuid; /**< "GPU-8a3f..." as nvidia-smi -L prints it: that CUDA device, whatever device_index

@@ -77,7 +77,7 @@ void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame 
 /* ---------------------------------------------------------------------------------------------------- device */
 
 static int count_cores(void) {
-    cpu_set_t set; /* the cores that this process may use, which a container may have cut down */
+    cpu_set_t set; /* the cores that this process may use; a quota of their time is not seen */
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         return DET_MAX(1, CPU_COUNT(&set));
     return DET_MAX(1, (int)sysconf(_SC_NPROCESSORS_ONLN));

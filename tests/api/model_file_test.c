@@ -170,7 +170,7 @@ static void test_lengths(void) {
         const char *fragment;
     } rows[] = {{17, "truncated: a header of 17 bytes in a file of 24"},
                 {4 << 20, "truncated: a header of 4194304 bytes"},
-                {(4 << 20) + 1, "not a model file: a header of 4194305 bytes, at most 4194304"},
+                {(4 << 20) + 1, "not a model file: a header of 4194305 bytes, at most 4194304 are allowed; a checkpoint must be converted first"},
                 {INT64_MAX, "not a model file: a header of 9223372036854775807 bytes"},
                 {UINT64_MAX, "not a model file: a header of 18446744073709551615 bytes"},
                 {UINT64_MAX - 7, "not a model file"}};

