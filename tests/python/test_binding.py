@@ -262,6 +262,8 @@ class Binding(unittest.TestCase):
             (ValueError, lambda: self.detect(self.picture, format="hsv")),
             (ValueError, lambda: self.detect(np.zeros((4, 4, 4), np.uint8), format="bgr")),
             (ValueError, lambda: libdetect.Context(self.model, device="abacus")),
+            (ValueError, lambda: libdetect.Context(self.model, device=None)),
+            (TypeError, lambda: libdetect.Context("faces.safetensors")),
             (ValueError, lambda: libdetect.Context(self.model, precision="fp8")),
             (ValueError, lambda: self.detect(self.picture, class_scores=[[0.5]])),
         ):

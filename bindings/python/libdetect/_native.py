@@ -325,6 +325,8 @@ class Context(_Handle):
             device, device_index, precision, input_size, max_batch, n_threads, max_candidates, profile_layers, tune,
             max_image_bytes,
         )
+        if not isinstance(model, Model):
+            raise TypeError(f"a context is made of a Model, not of {model!r:.80}")
         handle = c_void_p()
         self._max_objects = model.info.max_objects
         with model._call() as opened:
@@ -474,7 +476,7 @@ def _context_options(
     max_image_bytes: int = 0,
 ) -> _library.ContextOptions:
     options = _library.defaults(_library.ContextOptions, lib.det_context_options_init_sized)
-    kind, _, which = device.partition(":")
+    kind, _, which = device.partition(":") if isinstance(device, str) else (device, "", "")
     options.device = _choice(kind, _library.DEVICES, "device")
     options.device_index = int(which) if which.isdigit() else device_index
     if which and not which.isdigit():
@@ -493,10 +495,10 @@ def _layer_time(raw: _library.LayerTime) -> LayerTime:
     return LayerTime(text(raw.name), text(raw.op), text(raw.impl), tuple(raw.shape), raw.macs, raw.ms, raw.bytes)
 
 
-def _choice(value: str, choices: Sequence[str], what: str) -> int:
+def _choice(value: object, choices: Sequence[str], what: str) -> int:
     if value not in choices:
         raise ValueError(f"{what} is {value!r}, not one of {', '.join(choices)}")
-    return choices.index(value)
+    return choices.index(str(value))
 
 
 def room_for(max_objects: Optional[int], default: int) -> int:
