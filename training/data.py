@@ -128,6 +128,7 @@ class ByteStore:
     def __init__(self, path):
         with open(path + ".json", encoding="utf-8") as f:
             self.index = json.load(f)
+        self.names = list(self.index)
         self.bytes = np.memmap(path + ".bin", np.uint8, "r")
 
     def __getitem__(self, key):

@@ -6,6 +6,7 @@ from augment import Faces, affine, clip_faces, log_uniform, photograph, transfor
 from clutter import clutter, palette, scribble
 from data import PORTRAIT_SETS, sizes
 from portraits import figure, paste
+from things import strew
 
 KINDS = (("crop", 0.48), ("crowd", 0.14), ("scatter", 0.15), ("mosaic", 0.07), ("nobody", 0.16))
 # How often a set is drawn for a crop, set beside its number of pictures to the power of one half.
@@ -16,11 +17,11 @@ HIDDEN, GONE = 0.35, 0.8      # share of a face covered by others from which it 
 class Scenes:
     """sample(rng, side) -> picture [side, side, 3] RGB bytes and its Faces."""
 
-    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0, set_weights=()):
+    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0, set_weights=(), things=None):
         unknown = set(k for k, _ in kinds) - set(k for k, _ in KINDS)
         if unknown:
             raise ValueError("%s: not a kind of scene; there are %s" % (unknown.pop(), ", ".join(k for k, _ in KINDS)))
-        self.pixels, self.store, self.narrow = pixels, portraits_store, narrow
+        self.pixels, self.store, self.narrow, self.things = pixels, portraits_store, narrow, things
         sets = {}
         for p in pictures:
             sets.setdefault(p.set, []).append(p)
@@ -161,8 +162,11 @@ class Scenes:
         return everyone.only(covered < HIDDEN, (covered >= HIDDEN) & (covered < GONE))
 
     def nobody(self, rng, side):
-        """Things alone: drawn ones, or a picture with drawn things and scrambled people before it."""
+        """Things alone: pasted ones, drawn ones, or a picture with drawn things and scrambled people before it."""
         image, faces = self.ground(rng, side)
+        if self.things and not len(faces.boxes) and rng.random() < 0.6:
+            strew(image, rng, int(log_uniform(rng, 1, 12)), self.things)
+            return image, faces, None
         like = self.pixels[self.empty[rng.integers(len(self.empty))].name] if self.empty else None
         if rng.random() < 0.5:
             image, faces = clutter(rng, side, like), Faces()
@@ -193,6 +197,8 @@ class Scenes:
     def scatter(self, rng, side):
         """A few people of any size anywhere, the larger in front."""
         image, faces = self.ground(rng, side)
+        if self.things and not len(faces.boxes) and rng.random() < 0.4:
+            strew(image, rng, int(log_uniform(rng, 1, 8)), self.things)
         places = sorted(((*rng.uniform(0, side, 2), log_uniform(rng, 9, 0.5 * side)) for _ in range(rng.integers(1, 7))),
                         key=lambda place: place[2])
         return image, self.people(rng, image, faces, places, 0.0 if rng.random() < 0.4 else 0.35), None

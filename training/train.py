@@ -21,6 +21,7 @@ from losses import KEYPOINT_WEIGHT, detection_loss
 from network import MEAN, SCALE, DamoFD, load_checkpoint
 from portraits import portrait_store
 from scenes import KINDS, Scenes
+from things import thing_store
 
 WARM_UP = 4000           # samples, or a tenth of a short run
 LAST_RATE = 0.01         # of the peak learning rate, at the end of the cosine
@@ -137,6 +138,7 @@ def options():
     p.add_argument("--sets", default="", help="how often sets are drawn beside what their size says, such as webcam:0.5,street:2")
     p.add_argument("--narrow", type=float, default=0.0, help="share of faces squeezed sideways, as turned heads look [0]")
     p.add_argument("--keypoint-weight", type=float, default=KEYPOINT_WEIGHT, help="of the keypoints' loss [%(default)g]")
+    p.add_argument("--things", help="folder of .png files of things that are no faces, on transparent ground, such as clip art [none]")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--workers", type=int, default=2, help="processes that make samples [2]")
@@ -186,8 +188,11 @@ def main():
     pixels = pixel_store(args.faces, cache, train + validation)
     portraits = [p for p in train if p.set in PORTRAIT_SETS and len(p.boxes) == 1]
     people = portrait_store(cache, portraits, pixels) if portraits else None
+    things = thing_store(cache, args.things) if args.things else None
+    if things and not things.names:
+        raise SystemExit("--things: no .png with a transparent ground below %s" % args.things)
     try:
-        scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets))
+        scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets), things)
     except ValueError as error:
         raise SystemExit("--kinds, --sets: %s" % error)
     model, average, optimiser, seen = prepare(args)

@@ -33,6 +33,7 @@ import losses
 import network
 import portraits
 import scenes
+import things
 import train
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -278,6 +279,28 @@ class Pipeline(unittest.TestCase):
                 self.assertTrue(((faces.boxes >= 0) & (faces.boxes <= 128)).all())
                 self.assertTrue((data.sizes(faces.boxes) >= augment.SMALLEST).all())
                 self.assertEqual(len(faces.boxes), len(faces.keypoints))
+
+    def test_things_are_strewn_where_nobody_is(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.make(folder)
+            os.mkdir(os.path.join(folder, "things"))
+            thing = np.zeros((300, 200, 4), np.uint8)
+            thing[50:250, 50:150] = 0, 0, 255, 255          # red, as OpenCV writes it
+            cv2.imwrite(os.path.join(folder, "things", "red.png"), thing)
+            cv2.imwrite(os.path.join(folder, "things", "opaque.png"), thing[..., :3])
+            cache = os.path.join(folder, "cache")
+            store = things.thing_store(cache, os.path.join(folder, "things"))
+            self.assertEqual(store.names, ["red.png"])
+            self.assertEqual((max(store["red.png"].shape[:2]), list(store["red.png"][64, 43])), (things.LONGEST, [255, 0, 0, 255]))
+            image = np.zeros((96, 96, 3), np.uint8)
+            things.strew(image, np.random.default_rng(3), 20, store)
+            self.assertGreater((image[..., 0] > 2 * image[..., 1].astype(int) + 20).mean(), 0.2)
+            pictures, _ = data.load(folder, 0.0)
+            pixels = data.pixel_store(folder, cache, pictures)
+            made = scenes.Scenes(pictures, pixels, None, [("nobody", 1.0)], things=store)
+            for n in range(20):
+                image, faces = made.sample(np.random.default_rng([4, n]), 96)
+                self.assertEqual((image.shape, len(faces.boxes)), ((96, 96, 3), 0))
 
     def test_narrow_faces(self):
         with tempfile.TemporaryDirectory() as folder:
