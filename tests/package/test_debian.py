@@ -12,18 +12,13 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from running import run
+
 BUILD = Path(os.environ["DET_BUILD"])
 WITH_CUDA = os.environ["DET_WITH_CUDA"] == "1"
 TOOLS = ("cpack", "dpkg-deb", "dpkg-shlibdeps", "file", "gzip")
 # CPack's own calls of ldconfig; and pkg-config files lie in lib where CMake's prefix is not /usr (scripts/package).
 ALLOWED = ("maintscript-calls-ldconfig", "pkg-config-unavailable-for-cross-compilation")
-
-
-def run(*command, **keywords):
-    done = subprocess.run(list(map(os.fspath, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **keywords)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(map(os.fspath, command))}: {done.returncode}\n{done.stdout}")
-    return done.stdout
 
 
 class Packages(unittest.TestCase):

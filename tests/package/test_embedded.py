@@ -6,22 +6,16 @@ Environment: DET_TEST_MODEL, a model file; CC and CXX.
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+
+from running import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("CMakeLists.txt", "CHANGELOG.md", "LICENSE", "README.md", "cmake", "examples", "include", "lib", "models", "packaging",
          "tests")  # fmt: skip
 MODEL = os.environ["DET_TEST_MODEL"]
-
-
-def run(*command, **keywords):
-    done = subprocess.run(list(map(os.fspath, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **keywords)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(map(os.fspath, command))}: {done.returncode}\n{done.stdout}")
-    return done.stdout
 
 
 class Embedded(unittest.TestCase):

@@ -12,6 +12,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from running import run
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ["DET_BUILD"])
 MODEL = os.environ["DET_TEST_MODEL"]
@@ -19,13 +21,6 @@ CC, CXX = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
 STATIC = (BUILD / "libdetect.a").exists()
 WITH_CUDA, WITH_SERVER = os.environ["DET_WITH_CUDA"] == "1", os.environ["DET_WITH_SERVER"] == "1"
 TOOLS = ("detect", "detect-bench", "detect-server") if WITH_SERVER else ("detect", "detect-bench")
-
-
-def run(*command, **keywords):
-    done = subprocess.run(list(map(os.fspath, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **keywords)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(map(os.fspath, command))}: {done.returncode}\n{done.stdout}")
-    return done.stdout
 
 
 def picture(path):
