@@ -10,7 +10,7 @@ import numpy as np
 
 from augment import MIRRORED, Faces, affine, light_gradient, log_uniform, tone_curve, transform_faces, warp
 from clutter import scramble
-from data import ByteStore, sizes
+from data import PORTRAIT_SETS, ByteStore, sizes
 
 LEVELS = (160, 80, 40, 20)     # face sizes kept, pixels
 
@@ -144,7 +144,7 @@ def figure(rng, portrait, store, face_size, decoy=None, stretch=lambda rng, spre
         scramble(rgba, faces.boxes[0], rng)
     elif decoy is not None:
         rgba[..., :3] = cv2.resize(decoy, (w, h), interpolation=cv2.INTER_AREA)
-    elif np.isfinite(faces.keypoints).all():
+    elif portrait.set in PORTRAIT_SETS and np.isfinite(faces.keypoints).all():       # drawn for faces seen from the front
         rgba[..., :3] = dress(rgba[..., :3], faces, rng)
     if rng.random() < 0.7:
         rgba[..., :3] = cv2.LUT(np.ascontiguousarray(rgba[..., :3]), tone_curve(rng, 0.6))

@@ -17,11 +17,13 @@ HIDDEN, GONE = 0.35, 0.8      # share of a face covered by others from which it 
 class Scenes:
     """sample(rng, side) -> picture [side, side, 3] RGB bytes and its Faces."""
 
-    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0, set_weights=(), things=None):
+    def __init__(self, pictures, pixels, portraits_store=None, kinds=KINDS, narrow=0.0, set_weights=(), things=None, heads=None, turned=0.3):
+        """heads: turned heads and their store (heads.py), which stand in for a share `turned` of the people that are pasted."""
         unknown = set(k for k, _ in kinds) - set(k for k, _ in KINDS)
         if unknown:
             raise ValueError("%s: not a kind of scene; there are %s" % (unknown.pop(), ", ".join(k for k, _ in KINDS)))
         self.pixels, self.store, self.narrow, self.things = pixels, portraits_store, narrow, things
+        self.heads, self.turned = heads, turned
         sets = {}
         for p in pictures:
             sets.setdefault(p.set, []).append(p)
@@ -141,11 +143,12 @@ class Scenes:
         """Pastes a figure at each (x, y, face size) of `places`, back to front; hidden faces are ignored or dropped."""
         parts, covered = [faces], np.zeros(len(faces.boxes))
         for x, y, size in places:
-            portrait = self.portraits[rng.integers(len(self.portraits))]
+            people, store = self.heads if self.heads and rng.random() < self.turned else (self.portraits, self.store)
+            portrait = people[rng.integers(len(people))]
             decoy = self.decoy(rng) if rng.random() < decoys else None
             if isinstance(decoy, str) and size < 16:          # too small to tell
                 decoy = None
-            rgba, new, centre = figure(rng, portrait, self.store, size, decoy, self.stretch)
+            rgba, new, centre = figure(rng, portrait, store, size, decoy, self.stretch)
             corner = (int(x - centre[0]), int(y - centre[1]))
             pasted = paste(image, rgba, corner)
             if pasted is None:

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from assign import anchors, assign
 from data import HELD_OUT, PORTRAIT_SETS, load, pixel_store
-from losses import KEYPOINT_WEIGHT, detection_loss
+from heads import head_store
+from losses import KEYPOINT_WEIGHT, detection_loss, teacher_loss
 from network import MEAN, SCALE, DamoFD, load_checkpoint
 from portraits import portrait_store
 from scenes import KINDS, Scenes
@@ -127,6 +128,8 @@ def options():
     p.add_argument("--cache", help="folder for decoded pictures [OUT/cache]")
     p.add_argument("--variant", default="2.5g-kps")
     p.add_argument("--init", help="checkpoint to start from, published or of this training: fine-tuning")
+    p.add_argument("--teacher", help="checkpoint of a larger network to learn from beside the labels")
+    p.add_argument("--teacher-variant", default="2.5g-kps")
     p.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
     p.add_argument("--samples", type=int, default=120000, help="length of the whole run [120000]")
     p.add_argument("--until", type=int, help="stop here, before the end of the run, to go on with --resume")
@@ -139,6 +142,8 @@ def options():
     p.add_argument("--narrow", type=float, default=0.0, help="share of faces squeezed sideways, as turned heads look [0]")
     p.add_argument("--keypoint-weight", type=float, default=KEYPOINT_WEIGHT, help="of the keypoints' loss [%(default)g]")
     p.add_argument("--things", help="folder of .png files of things that are no faces, on transparent ground, such as clip art [none]")
+    p.add_argument("--heads", help="folder of MakeHuman's mesh and targets, to see portraits from the side (heads.py) [none]")
+    p.add_argument("--turned", type=float, default=0.3, help="with --heads, share of pasted people that look aside [0.3]")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--workers", type=int, default=2, help="processes that make samples [2]")
@@ -177,6 +182,16 @@ def prepare(args):
     return model, average, optimiser, seen
 
 
+def load_teacher(args):
+    """The network to learn from, its weights fixed; it must know whatever the pupil is taught."""
+    if args.variant.endswith("-kps") and not args.teacher_variant.endswith("-kps"):
+        raise SystemExit("--teacher-variant: %s has no keypoints to teach %s" % (args.teacher_variant, args.variant))
+    teacher = DamoFD(args.teacher_variant)
+    teacher.load_state_dict(load_checkpoint(args.teacher), strict=False)
+    teacher = teacher.to(args.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return torch.compile(teacher, dynamic=False) if args.compile else teacher
+
+
 def main():
     args = options()
     os.makedirs(args.out, exist_ok=True)
@@ -191,8 +206,11 @@ def main():
     things = thing_store(cache, args.things) if args.things else None
     if things and not things.names:
         raise SystemExit("--things: no .png with a transparent ground below %s" % args.things)
+    if args.heads and not people:
+        raise SystemExit("--heads: there are no portraits to turn (sets %s)" % ", ".join(PORTRAIT_SETS))
+    heads = head_store(cache, args.heads, portraits, people) if args.heads else None
     try:
-        scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets), things)
+        scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets), things, heads, args.turned)
     except ValueError as error:
         raise SystemExit("--kinds, --sets: %s" % error)
     model, average, optimiser, seen = prepare(args)
@@ -200,6 +218,7 @@ def main():
     end = min(args.samples, args.until or args.samples)
     loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, end, args.batch, side_at),
                         collate_fn=collate, num_workers=args.workers, worker_init_fn=start_worker)
+    teacher = load_teacher(args) if args.teacher else None
     network = torch.compile(model, dynamic=False) if args.compile else model
     log = open(os.path.join(args.out, "log.txt"), "a", encoding="utf-8")
     with open(os.path.join(args.out, "options.json"), "w", encoding="utf-8") as f:
@@ -227,7 +246,13 @@ def main():
         x = images.to(args.device).permute(0, 3, 1, 2).float().sub_(MEAN).mul_(SCALE)
         with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
             outputs = network(x)
-        losses = detection_loss(outputs, points, strides, [t.to(args.device) for t in targets], args.keypoint_weight)
+            with torch.no_grad():
+                taught = teacher(x) if args.teacher else None
+        targets = [t.to(args.device) for t in targets]
+        losses = detection_loss(outputs, points, strides, targets, args.keypoint_weight)
+        if args.teacher:
+            lessons = teacher_loss(outputs, taught, points, strides, targets[0], args.keypoint_weight)
+            losses = [(a + b) / 2 for a, b in zip(losses, lessons)]
         loss = sum(losses)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

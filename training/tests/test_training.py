@@ -4,6 +4,7 @@
 They skip themselves where PyTorch or OpenCV is missing (exit status 77).  The comparison with the authors' reference outputs
 needs their folder, DET_GOLDEN or ../shared/golden.
 """
+import gzip
 import importlib.util
 import json
 import math
@@ -29,6 +30,7 @@ import assign
 import augment
 import data
 import evaluate
+import heads
 import losses
 import network
 import portraits
@@ -215,6 +217,15 @@ class Losses(unittest.TestCase):
         self.assertTrue(all(math.isfinite(float(v)) for v in losses.detection_loss(outputs, points, strides, targets)))
 
 
+    def test_a_pupil_that_equals_its_teacher_costs_nothing(self):
+        outputs, points, strides, targets = self.perfect()
+        for value in losses.teacher_loss(outputs, outputs, points, strides, targets[0]):
+            self.assertAlmostEqual(float(value), 0, places=5)
+        wrong = [outputs[0] - 25, outputs[1] * 1.5, outputs[2] + 1]
+        self.assertTrue(all(float(v) > 0.1 for v in losses.teacher_loss(wrong, outputs, points, strides, targets[0])))
+        self.assertTrue(all(float(v) == 0 for v in losses.teacher_loss(outputs, wrong, points, strides, targets[0])[1:]))   # it saw nothing
+
+
 class Evaluation(unittest.TestCase):
     def test_average_precision_by_hand(self):
         value = evaluate.average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)
@@ -243,6 +254,85 @@ class Evaluation(unittest.TestCase):
         boxes = np.float32([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
         self.assertEqual(list(evaluate.nms(boxes, np.float32([0.5, 0.9, 0.4]), 0.45)), [1, 2])
         self.assertEqual(list(evaluate.match(boxes, np.float32([[0, 0, 10, 10]]))), [0, -1, -1])
+
+
+class Heads(unittest.TestCase):
+    """Turned heads, from a mesh of a ball with a nose in place of MakeHuman's."""
+
+    def ball(self, folder):
+        """A folder as MakeHuman's, with changes of shape that change nothing."""
+        across, up = 100, 80
+        a, b = np.meshgrid(np.linspace(0, 2 * np.pi, across, endpoint=False), np.linspace(-1.4, 1.4, up))
+        body = np.stack([0.75 * np.cos(b) * np.sin(a), 8 + 1.1 * np.sin(b), 0.6 + np.cos(b) * np.cos(a)], -1).reshape(-1, 3)
+        body[heads.MOUTH_LEFT] = 0.25, 7.5, 1.45
+        body[np.argmax(body[:, 2] - np.abs(body[:, 1] - 7.9))] = 0, 7.9, 2.0
+        i = np.arange(across * (up - 1)).reshape(up - 1, across)
+        right = np.roll(i, -1, 1)
+        quads = np.stack([i, right, right + across, i + across], -1).reshape(-1, 4)
+        patch = np.float64([[-0.1, -0.05, 0], [0.1, -0.05, 0], [0.1, 0.05, 0], [-0.1, 0.05, 0]])
+        places = (("helper-l-eye", (0.29, 8.2, 1.5)), ("helper-r-eye", (-0.29, 8.2, 1.5)), ("helper-upper-teeth", (0, 7.5, 1)), ("helper-tongue", (0, 7.4, 1)))
+        for name in ("mpfb2/3dobjs", "mpfb2/targets/macrodetails", "faceunits01/targets/faceunits"):
+            os.makedirs(os.path.join(folder, name))
+        with open(os.path.join(folder, "mpfb2/3dobjs/base.obj"), "w", encoding="utf-8") as f:
+            for p in [*body, *(p for _, at in places for p in patch + at)]:
+                f.write("v %.4f %.4f %.4f\n" % tuple(p))
+            f.write("g body\n" + "".join("f %d/1 %d/1 %d/1 %d/1\n" % tuple(q + 1) for q in quads))
+            for k, (name, _) in enumerate(places):
+                f.write("g %s\nf %d %d %d %d\n" % (name, *range(len(body) + 4 * k + 1, len(body) + 4 * k + 5)))
+        for sex in ("male", "female"):
+            for age in ("young", "old"):
+                names = ["%s-%s-%s" % (origin, sex, age) for origin in ("caucasian", "african", "asian")]
+                names += ["universal-%s-%s-averagemuscle-%sweight" % (sex, age, w) for w in ("min", "average", "max")]
+                for name in names:
+                    with gzip.open(os.path.join(folder, heads.MACRO % name), "wt") as f:
+                        f.write("# nothing\n0 0 0 0\n")
+        for name in ("jawOpen", "mouthFunnel", "mouthPucker", "browInnerUp", "cheekPuff", *(n + side for n in (
+                "mouthSmile", "mouthFrown", "eyeBlink", "browDown") for side in ("Left", "Right"))):
+            open(os.path.join(folder, heads.UNIT % name), "w").close()
+
+    def test_a_portrait_is_laid_on_exactly_at_its_points(self):
+        rng = np.random.default_rng(1)
+        marks = np.float64([[-0.3, 8.2, 1.4], [0.3, 8.2, 1.4], [0, 7.9, 1.7], [-0.25, 7.5, 1.4], [0.25, 7.5, 1.4]])
+        keypoints = np.float64([[60, 60], [100, 62], [80, 90], [66, 110], [98, 112]]) + rng.normal(0, 1, (5, 2))
+        fit = heads.Fit(marks, keypoints)
+        np.testing.assert_allclose(fit(marks[:, :2]), keypoints, atol=1e-6)
+        np.testing.assert_allclose(fit.back(np.c_[marks[:, :2], np.ones(5)] @ fit.plane), marks[:, :2], atol=1e-6)
+
+    def test_pixels_show_what_is_in_front_of_them(self):
+        xy = np.float64([[0, 0], [40, 0], [40, 30], [0, 30]] * 2)
+        depth, triangles = np.repeat([0.0, 1.0], 4), np.array([[0, 2, 1], [0, 3, 2], [4, 6, 5]])
+        front = heads._cover(xy, depth, triangles, 30, 40)
+        self.assertEqual((front[2, 37], front[27, 2]), (2, 1))
+        pixels = heads.Pixels(front, xy, triangles)
+        np.testing.assert_allclose(pixels.values(xy), np.stack([pixels.where[1], pixels.where[0]], 1) + 0.5, atol=1.1)        # drawn up to a pixel beyond
+        self.assertTrue((heads._cover(xy, depth, triangles[:, ::-1], 30, 40) == -1).all())        # their backs
+
+    def test_heads_turn(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.ball(folder)
+            person = np.zeros((300, 260, 4), np.uint8)
+            cv2.ellipse(person, (130, 150), (75, 105), 0, 0, 360, (200, 150, 120, 255), -1)
+            line = {"image": "one", "set": "congress", "boxes": [[65, 45, 195, 242]],
+                    "keypoints": [[[103, 120], [157, 120], [130, 150], [108, 188], [152, 188]]]}
+            portrait = data.Picture(line)
+            people = {"one|160": person}
+            pictures, store = heads.head_store(folder, folder, [portrait, data.Picture(dict(line, image="small"))], people)
+            self.assertEqual(len(pictures), heads.PER_PORTRAIT)
+            for picture in pictures:
+                self.assertEqual(picture.set, heads.TURNED)
+                rgba = store[picture.name + "|160"]
+                self.assertAlmostEqual(float(data.sizes(picture.boxes)[0]), 160, places=2)
+                eyes, nose = picture.keypoints[0, :2], picture.keypoints[0, 2]
+                self.assertGreater(abs(nose[0] - eyes[:, 0].mean()), 0.1 * 160)
+                self.assertTrue(((picture.keypoints[0] > 0) & (picture.keypoints[0] < rgba.shape[1::-1])).all())
+                x, y = ((picture.boxes[0, :2] + picture.boxes[0, 2:]) / 2).astype(int)
+                self.assertGreater(rgba[y, x, 3], 250)
+                self.assertEqual(rgba[2, 2, 3], 0)
+                self.assertEqual(store[picture.name + "|20"].shape[0], round(rgba.shape[0] / 8))
+            again, other = heads.head_store(folder, folder, [portrait], people)              # from the file
+            self.assertTrue(np.array_equal(other[again[0].name + "|40"], store[pictures[0].name + "|40"]))
+            rgba, faces, _ = portraits.figure(np.random.default_rng(1), pictures[0], store, 40)
+            self.assertEqual(len(faces.boxes), 1)
 
 
 class Pipeline(unittest.TestCase):
@@ -323,7 +413,8 @@ class Pipeline(unittest.TestCase):
                        "--threads", "2", "--device", "cpu", "--samples"]
             argv = sys.argv
             try:
-                for extra in (["8", "--until", "4"], ["8", "--resume"]):
+                for extra in (["8", "--until", "4"], ["8", "--resume"], ["4", "--teacher", os.path.join(out, "last.pth"),
+                              "--teacher-variant", "0.5g-kps", "--out", os.path.join(folder, "pupil")]):
                     sys.argv = command + extra
                     train.main()
             finally:
