@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import threading
 import unittest
 from typing import Any, Tuple
 from unittest import mock
@@ -202,6 +203,24 @@ class Host(unittest.TestCase):
             np.testing.assert_array_equal(future.result(), self.expected)
         with self.assertRaisesRegex(ValueError, "this Context is closed"):
             context.detect_async(self.picture)
+
+    def test_closing_in_a_callback(self) -> None:
+        context = libdetect.Context(self.model, device="cpu", input_size=(96, 64), n_threads=1)
+        begun, closed = threading.Event(), threading.Event()
+
+        def close(_: Any) -> None:
+            begun.wait(60)
+            context.close()
+            closed.set()
+
+        first = context.detect_async([self.picture] * 8, score=0.3)
+        first.add_done_callback(close)
+        second = context.detect_async(self.picture)
+        begun.set()
+        self.assertTrue(closed.wait(60))
+        self.assertEqual(len(first.result()), 8)
+        with self.assertRaisesRegex(ValueError, "this Context is closed"):
+            second.result()
 
     def test_draw(self) -> None:
         drawn = libdetect.draw(self.picture, self.expected, self.model)

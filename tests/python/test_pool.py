@@ -178,6 +178,21 @@ class Pools(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, "closed"):
                 call()
 
+    def test_close_ends_a_drain(self) -> None:
+        pool, event = self.stopped()
+        request = pool.submit(self.pictures[1])
+        answers: List[bool] = []
+        drainer = threading.Thread(target=lambda: answers.append(pool.drain()))
+        drainer.start()
+        while not pool.stats.draining:
+            time.sleep(0.001)
+        closer = threading.Thread(target=pool.close)
+        closer.start()
+        drainer.join(LONG)  # although the context still stands
+        event.set()
+        closer.join(LONG)
+        self.assertEqual((answers, request.done()), ([True], True))
+
     def test_with_after_an_exception(self) -> None:
         pool, event = self.stopped()
         threading.Timer(0.05, event.set).start()

@@ -337,6 +337,7 @@ class Context(_Handle):
         self._max_batch, self._device = info.max_batch, info.device
         self._cuts: List[int] = []
         self._worker: Optional[ThreadPoolExecutor] = None
+        self._worker_threads: List[int] = []
 
     @property
     def info(self) -> ContextInfo:
@@ -429,14 +430,20 @@ class Context(_Handle):
         self._check_open()
         with self._lock:
             if self._worker is None:
-                self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="libdetect")
+                self._worker = ThreadPoolExecutor(
+                    max_workers=1,
+                    thread_name_prefix="libdetect",
+                    initializer=lambda threads: threads.append(threading.get_ident()),
+                    initargs=(self._worker_threads,),
+                )
         return self._worker.submit(lambda: self.detect(images, **options))
 
     def close(self) -> None:
         """Waits for what detect_async began, and for what other threads have under way, and gives the memory back;
-        using the context afterwards raises ValueError. Closing twice is allowed."""
+        using the context afterwards raises ValueError. Closing twice is allowed. In a callback of detect_async's Future
+        nothing can wait for what was begun after it, which then raises ValueError."""
         if self._worker is not None:
-            self._worker.shutdown(wait=True)
+            self._worker.shutdown(wait=threading.get_ident() not in self._worker_threads)
         super().close()
 
     def _run(self, context: c_void_p, batch: List[Prepared], room: int) -> List[Detections]:

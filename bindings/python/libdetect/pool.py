@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Pool", "PoolContextStats", "PoolDevice", "PoolStats", "Request"]
 
 _RETRY_SECONDS = 0.001
+_DRAIN_SECONDS = 0.05  # close() waits for calls under way, so none may last
 
 
 @dataclass(frozen=True)
@@ -313,13 +314,21 @@ class Pool(_native._Handle):
 
     def drain(self, timeout: Optional[float] = None) -> bool:
         """Refuses requests from now on and waits until all that were taken are answered; False when that took longer
-        than `timeout` seconds (it goes on; call again)."""
+        than `timeout` seconds (it goes on; call again). Another thread's close() ends it: what waits is cancelled."""
         self._check_open()
-        # No call that close() would wait for: closing cancels what draining waits for, and so ends it.
-        status = lib.det_pool_drain(self._pointer, -1 if timeout is None else _microseconds(timeout, "timeout"))
-        if status == _library.ERROR_TIMEOUT:
-            return False
-        check(status)
+        end = None if timeout is None else time.monotonic() + _microseconds(timeout, "timeout") / 1e6
+        while not self._closed:
+            left = _DRAIN_SECONDS if end is None else min(_DRAIN_SECONDS, max(0.0, end - time.monotonic()))
+            try:
+                with self._call() as pool:
+                    status = lib.det_pool_drain(pool, _microseconds(left, "timeout"))
+            except ValueError:  # closed meanwhile
+                break
+            if status != _library.ERROR_TIMEOUT:
+                check(status)
+                break
+            if end is not None and time.monotonic() >= end:
+                return False
         return True
 
     def __exit__(
