@@ -109,7 +109,9 @@ static bool read_file(const char *path, size_t max_bytes, uint8_t **data, size_t
                       char error[IMAGE_ERROR_SIZE]) {
     *data = NULL;
     *n_bytes = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (!*path)
+        return image_fail(error, "the file's name is empty");
+    int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return image_fail(error, "cannot open: %s", strerror(errno));
     struct stat status;

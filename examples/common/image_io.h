@@ -34,7 +34,8 @@ static inline image_limits image_default_limits(void) {
 
 /* Both decode a picture of any known type, told by its first bytes. A JPEG is turned upright as its EXIF orientation
  * asks; transparency is dropped, as the training pipelines of detectors do.
- * On failure: false, `picture` is empty, and `error` says why in one line, without the file's name. */
+ * On failure: false, `picture` is empty, and `error` says why in one line, without the file's name.
+ * The path "-" is standard input. */
 bool image_load(const char *path, const image_limits *limits, image *picture, char error[IMAGE_ERROR_SIZE]);
 bool image_decode(const void *data, size_t n_bytes, const image_limits *limits, image *picture,
                   char error[IMAGE_ERROR_SIZE]);

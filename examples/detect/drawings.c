@@ -56,10 +56,10 @@ static bool may_write(const drawings *set, const char *path) {
     return S_ISREG(status.st_mode) && !find_place(set, &status)->used;
 }
 
-/* NAME.png or NAME-<number>.png in the directory, for an input DIR/NAME.EXTENSION. */
+/* NAME.png or NAME-<number>.png in the directory, for an input DIR/NAME.EXTENSION; standard input's NAME is stdin. */
 static void format_name(char *path, size_t size, const drawings *set, const char *input, int number) {
     const char *slash = strrchr(input, '/');
-    const char *name = slash != NULL ? slash + 1 : input;
+    const char *name = strcmp(input, "-") == 0 ? "stdin" : slash != NULL ? slash + 1 : input;
     const char *dot = strrchr(name, '.');
     int length = (int)(dot != NULL && dot > name ? (size_t)(dot - name) : strlen(name));
     if (number == 1)
@@ -69,7 +69,7 @@ static void format_name(char *path, size_t size, const drawings *set, const char
 }
 
 bool drawings_save(drawings *set, const char *input, const image *picture) {
-    size_t size = strlen(set->directory) + strlen(input) + sizeof "/-2147483647.png";
+    size_t size = strlen(set->directory) + strlen(input) + sizeof "/stdin-2147483647.png";
     char *path = malloc(size);
     if (path == NULL) {
         complain("%s: out of memory", input);

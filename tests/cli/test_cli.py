@@ -301,6 +301,21 @@ class WithModel(CliTest):
             self.assertIn(text, done.stderr)
         self.assertEqual(len(done.stdout.splitlines()), 2)
 
+    def test_a_picture_on_standard_input(self):
+        good = self.write("good.ppm", ppm(24, 24))
+        expected = json.loads(call("--json", "--score", "0", "--max-objects", "3", good).stdout)
+        drawings = self.directory / "drawn"
+        with open(good, "rb") as stream:
+            done = call("--json", "--score", "0", "--max-objects", "3", "--draw", drawings, "-", stdin=stream)
+        self.expect(done, 0)
+        result = json.loads(done.stdout)
+        self.assertEqual((result["path"], result["objects"]), ("-", expected["objects"]))
+        self.assertEqual([path.name for path in drawings.iterdir()], ["stdin.png"])
+        done = call("-", "", "-", input=b"Hello")  # the second time its end
+        self.expect(done, PICTURES, lines=3)
+        for text in ("-: not a PNG", "the file's name is empty", "-: empty file"):
+            self.assertIn(text, done.stderr)
+
     def test_truncated(self):
         files = []
         for whole in (ppm(20, 20), png(20, 20), *(path.read_bytes() for path in sorted(CORPUS.glob("*.jpg")))):
