@@ -1,5 +1,6 @@
-"""Drawn pictures of no face: overlapping shapes in the colours of real pictures, rows of keys, words; and faces whose
-parts have changed places.  Pictures without faces are few, and what looks a little like a face is rarer still."""
+"""Drawn pictures of no face: overlapping shapes in the colours of real pictures, rows of keys, words, balls; faces drawn
+with a few strokes; and faces whose parts have changed places.  Pictures without faces are few, and what looks a little like
+a face is rarer still."""
 import string
 
 import cv2
@@ -48,13 +49,80 @@ def _shape(image, rng, colour, centre, size):
                     cv2.rectangle(image, (at[0] - r, at[1] - r), (at[0] + r, at[1] + r), paint, -1)
 
 
+def _ball(image, rng, colour, centre, size):
+    """A fruit, a ball, a lamp: lit from one side, with a stalk or a flaw somewhere."""
+    r = max(3.0, size / 2)
+    low = np.clip(centre - 1.3 * r, 0, None).astype(int)
+    part = image[low[1]:int(centre[1] + 1.3 * r) + 1, low[0]:int(centre[0] + 1.3 * r) + 1]
+    if not part.size:
+        return
+    centre = centre - low
+    y, x = np.mgrid[:part.shape[0], :part.shape[1]].astype(np.float32)
+    x, y = (x - centre[0]) / np.float32(r * rng.uniform(0.8, 1.25)), (y - centre[1]) / np.float32(r)
+    depth = 1 - x * x - y * y
+    light = rng.normal(0, 1, 3) + [0, -0.7, 1.2]
+    light /= np.linalg.norm(light)
+    lit = np.clip(x * light[0] + y * light[1] + np.sqrt(np.clip(depth, 0, 1)) * light[2], 0, 1).astype(np.float32)[..., None]
+    skin = np.float32(colour()) * (rng.uniform(0.2, 1) + lit * rng.uniform(0.2, 1.2)) + 90 * rng.uniform(0, 1) * lit ** 12
+    ball = np.clip(skin, 0, 255).astype(np.uint8)
+    spot = centre + rng.normal(0, 0.35, 2) * r
+    axes = [max(1, int(r * rng.uniform(0.03, 0.15))) for _ in range(2)]
+    cv2.ellipse(ball, tuple(int(v) for v in spot), axes, float(rng.uniform(0, 180)), 0, 360, colour(), -1, cv2.LINE_AA)
+    inside = np.clip(depth * np.float32(r / 2), 0, 1)[..., None]
+    part[:] = part + (ball - part.astype(np.float32)) * inside
+
+
+def _drawn_face(image, rng, colour, centre, size):
+    """A smiley, a skull, a mask: flat paint and ink, as on mugs and signs."""
+    turn, half = float(rng.normal(0, 12)), size / 2
+    paint, ink = (255, 255, 255) if rng.random() < 0.4 else colour(), (0, 0, 0) if rng.random() < 0.7 else colour()
+    line = max(1, int(size * rng.uniform(0.01, 0.05)))
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+
+    def at(x, y):
+        return int(centre[0] + half * (c * x - s * y)), int(centre[1] + half * (s * x + c * y))
+
+    def oval(x, y, a, b, paint, width=-1):
+        cv2.ellipse(image, at(x, y), (max(1, int(a * half)), max(1, int(b * half))), turn, 0, 360, paint, width, cv2.LINE_AA)
+
+    def area(paint, *corners):
+        cv2.fillPoly(image, [np.int32([at(*corner) for corner in corners])], paint, cv2.LINE_AA)
+
+    wide, skull = rng.uniform(0.65, 1), rng.random() < 0.4
+    if rng.random() < 0.8:
+        head = (0, -0.15, wide, 0.8) if skull else (0, 0, wide, 1)
+        oval(*head, paint)
+        if skull:                           # the jaw
+            area(paint, (-0.5 * wide, 0.3), (0.5 * wide, 0.3), (0.4 * wide, 0.95), (-0.4 * wide, 0.95))
+        oval(*head, ink, line)
+    eye, eye_y = rng.uniform(0.08, 0.3), rng.uniform(-0.35, 0)
+    for side in (-1, 1):
+        if rng.random() < 0.3:
+            oval(side * 0.42 * wide, eye_y, eye * 1.4, eye * 1.4, (255, 255, 255))
+        oval(side * 0.42 * wide, eye_y, eye, eye * rng.uniform(0.6, 1.5), ink)
+    if rng.random() < 0.5:
+        area(ink, (0, 0.05), (-0.1, 0.3), (0.1, 0.3))
+    low, a = rng.uniform(0.4, 0.6), rng.uniform(0.2, 0.5) * wide
+    if rng.random() < 0.4:                  # teeth
+        area((255, 255, 255), (-a, low), (a, low), (a, low + 0.2), (-a, low + 0.2))
+        for x in np.linspace(-a, a, int(rng.integers(4, 9))):
+            cv2.line(image, at(x, low), at(x, low + 0.2), ink, line, cv2.LINE_AA)
+        cv2.line(image, at(-a, low + 0.1), at(a, low + 0.1), ink, line, cv2.LINE_AA)
+    else:                                   # a mouth that smiles, or does not
+        up = 0 if rng.random() < 0.7 else 180
+        cv2.ellipse(image, at(0, low), (max(1, int(a * half)), max(1, int(rng.uniform(0.05, 0.35) * half))), turn, up, up + 180, ink,
+                    -1 if rng.random() < 0.3 else line, cv2.LINE_AA)
+
+
 def scribble(image, rng, count, colour):
     """Draws `count` shapes of many sizes over the picture, in place, each with light of its own."""
     side = min(image.shape[:2])
     for _ in range(count):
         size = log_uniform(rng, 6, 0.9 * side)
         x, y = rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0])
-        _shape(image, rng, colour, (x, y), size)
+        kind = rng.random() if size > 20 else 1.0
+        draw = _drawn_face if kind < 0.12 else _ball if kind < 0.24 else _shape
+        draw(image, rng, colour, np.float64([x, y]), size)
         if rng.random() < 0.4:
             x1, y1 = max(0, int(x - size / 2)), max(0, int(y - size / 2))
             part = image[y1:int(y + size / 2) + 1, x1:int(x + size / 2) + 1]

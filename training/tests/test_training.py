@@ -28,6 +28,7 @@ except ImportError as error:
 
 import assign
 import augment
+import clutter
 import data
 import evaluate
 import heads
@@ -391,6 +392,17 @@ class Pipeline(unittest.TestCase):
             for n in range(20):
                 image, faces = made.sample(np.random.default_rng([4, n]), 96)
                 self.assertEqual((image.shape, len(faces.boxes)), ((96, 96, 3), 0))
+
+    def test_balls_and_drawn_faces(self):
+        for draw in (clutter._ball, clutter._drawn_face):
+            changed = []
+            for n in range(20):
+                image = np.full((80, 100, 3), 128, np.uint8)
+                draw(image, np.random.default_rng(n), clutter.palette(np.random.default_rng(n)), np.float64([50, 40]), 40)
+                changed.append((image != 128).any(2))
+            self.assertTrue(all(c.mean() > 0.01 and not c[:3].any() and not c[:, :20].any() for c in changed))
+            for x, y in ((-200, 40), (50, 500), (-5, -5), (99, 79)):
+                draw(image, np.random.default_rng(1), lambda: [1, 2, 3], np.float64([x, y]), 40)
 
     def test_narrow_faces(self):
         with tempfile.TemporaryDirectory() as folder:
