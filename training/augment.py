@@ -141,6 +141,13 @@ def light_gradient(image, rng, strength):
     return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)
 
 
+def washed_out(image, rng):
+    """One picture in six much too bright, as product photographs on white are."""
+    if rng.random() > 0.17:
+        return image
+    return (255 - (255 - image.astype(np.float32)) * np.float32(rng.uniform(0.15, 0.6))).astype(np.uint8)
+
+
 def resample(image, rng):
     """Smaller and back again, as pictures on the web have been."""
     h, w = image.shape[:2]

@@ -121,7 +121,7 @@ def scribble(image, rng, count, colour):
         size = log_uniform(rng, 6, 0.9 * side)
         x, y = rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0])
         kind = rng.random() if size > 20 else 1.0
-        draw = _drawn_face if kind < 0.12 else _ball if kind < 0.24 else _shape
+        draw = _drawn_face if kind < 0.2 else _ball if kind < 0.4 else _shape
         draw(image, rng, colour, np.float64([x, y]), size)
         if rng.random() < 0.4:
             x1, y1 = max(0, int(x - size / 2)), max(0, int(y - size / 2))

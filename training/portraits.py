@@ -152,7 +152,8 @@ def figure(rng, portrait, store, face_size, decoy=None, stretch=lambda rng, spre
         rgba[..., :3] = light_gradient(rgba[..., :3], rng, rng.uniform(0.15, 0.7))
     if kind >= 0.22:                                  # the coat goes on below the portrait's edge
         rgba = cv2.copyMakeBorder(rgba, 0, int(fh * rng.uniform(0.0, 2.0)), 0, 0, cv2.BORDER_REPLICATE)
-    turn = rng.normal(0, 12) if rng.random() < 0.85 else rng.uniform(-50, 50)
+    lean = 12 if portrait.set in PORTRAIT_SETS else 24        # who looks aside seldom stands straight
+    turn = rng.normal(0, lean) if rng.random() < 0.85 else rng.uniform(-50, 50)
     bend = rng.normal(0, 0.12, 2) / level
     m = affine(face_size / level, turn, ((x1 + x2) / 2, (y1 + y2) / 2), (0, 0), rng.random() < 0.5,
                stretch(rng, 0.07), rng.normal(0, 0.06), np.clip(bend, -0.25 / level, 0.25 / level) * [1, 0.4])

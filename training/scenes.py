@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 
-from augment import Faces, affine, clip_faces, log_uniform, photograph, transform_faces, warp
+from augment import Faces, affine, clip_faces, log_uniform, photograph, transform_faces, warp, washed_out
 from clutter import clutter, palette, scribble
 from data import PORTRAIT_SETS, sizes
 from portraits import figure, paste
@@ -169,12 +169,15 @@ class Scenes:
         image, faces = self.ground(rng, side)
         if self.things and not len(faces.boxes) and rng.random() < 0.6:
             strew(image, rng, int(log_uniform(rng, 1, 12)), self.things)
-            return image, faces, None
+            if rng.random() < 0.4:
+                scribble(image, rng, int(log_uniform(rng, 1, 8)), palette(rng))
+            return washed_out(image, rng), faces, None
         like = self.pixels[self.empty[rng.integers(len(self.empty))].name] if self.empty else None
         if rng.random() < 0.5:
             image, faces = clutter(rng, side, like), Faces()
         elif not len(faces.boxes):
             scribble(image, rng, int(log_uniform(rng, 1, 20)), palette(rng, like))
+        image = washed_out(image, rng)
         places = [(*rng.uniform(0, side, 2), log_uniform(rng, 16, 0.6 * side)) for _ in range(rng.integers(0, 4))]
         return image, self.people(rng, image, faces, places, 1.0) if self.portraits else faces, None
 
