@@ -142,8 +142,8 @@ def light_gradient(image, rng, strength):
 
 
 def washed_out(image, rng):
-    """One picture in six much too bright, as product photographs on white are."""
-    if rng.random() > 0.17:
+    """One picture in four much too bright, as product photographs on white are."""
+    if rng.random() > 0.25:
         return image
     return (255 - (255 - image.astype(np.float32)) * np.float32(rng.uniform(0.15, 0.6))).astype(np.uint8)
 

@@ -63,7 +63,9 @@ def _ball(image, rng, colour, centre, size):
     light = rng.normal(0, 1, 3) + [0, -0.7, 1.2]
     light /= np.linalg.norm(light)
     lit = np.clip(x * light[0] + y * light[1] + np.sqrt(np.clip(depth, 0, 1)) * light[2], 0, 1).astype(np.float32)[..., None]
+    grain = cv2.GaussianBlur(rng.standard_normal(part.shape[:2], np.float32), (0, 0), log_uniform(rng, 0.5, 0.1 * r + 0.6))[..., None]
     skin = np.float32(colour()) * (rng.uniform(0.2, 1) + lit * rng.uniform(0.2, 1.2)) + 90 * rng.uniform(0, 1) * lit ** 12
+    skin *= 1 + grain * np.float32(rng.uniform(0, 0.15) / max(grain.std(), 1e-3))
     ball = np.clip(skin, 0, 255).astype(np.uint8)
     spot = centre + rng.normal(0, 0.35, 2) * r
     axes = [max(1, int(r * rng.uniform(0.03, 0.15))) for _ in range(2)]
@@ -122,6 +124,8 @@ def scribble(image, rng, count, colour):
         x, y = rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0])
         kind = rng.random() if size > 20 else 1.0
         draw = _drawn_face if kind < 0.2 else _ball if kind < 0.4 else _shape
+        if draw is _ball and rng.random() < 0.5:
+            size = rng.uniform(0.2, 0.8) * side
         draw(image, rng, colour, np.float64([x, y]), size)
         if rng.random() < 0.4:
             x1, y1 = max(0, int(x - size / 2)), max(0, int(y - size / 2))
