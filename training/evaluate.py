@@ -100,6 +100,14 @@ def best_score(scores, right, n_true):
     return float(scores[order[best]]), float(f[best])
 
 
+def score_for_precision(scores, right, precision):
+    """The lowest score from which on at least this share of the boxes is right; 1 if there is none."""
+    order = np.argsort(-scores, kind="stable")
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(share >= precision)
+    return float(scores[order[good[-1]]]) if len(good) else 1.0
+
+
 class Tally:
     """Results over pictures: what was found, right or wrong, and how far keypoints are off."""
 
@@ -181,6 +189,8 @@ def main():
         total.report(os.path.basename(os.path.normpath(folder)))
         print("precision and recall balance at score %.2f (F1 %.3f)"
               % best_score(*total.joined(), total.n_true))
+        print("; ".join("%g %% of the boxes are right from score %.2f on" % (100 * p, score_for_precision(*total.joined(), p))
+                        for p in (0.95, 0.96, 0.97, 0.98)))
         if empty:
             print("%d of %d pictures without a face have a box: %s" % (len(struck), empty, "; ".join(struck) or "none"))
 

@@ -238,6 +238,11 @@ class Evaluation(unittest.TestCase):
         self.assertAlmostEqual(f, 2 * 2 / (2 + 3))
         self.assertEqual(evaluate.best_score(np.zeros(0), np.zeros(0, bool), 0), (1.0, 0.0))
 
+    def test_the_score_for_a_precision(self):
+        scores, right = np.array([0.2, 0.9, 0.5, 0.7]), np.array([True, True, False, True])
+        self.assertEqual([evaluate.score_for_precision(scores, right, p) for p in (1.0, 0.75, 0.6, 0.5)], [0.7, 0.2, 0.2, 0.2])
+        self.assertEqual(evaluate.score_for_precision(scores, ~right, 0.9), 1.0)
+
     def test_a_tally_by_hand(self):
         line = {"image": "a", "boxes": [[0, 0, 20, 20], [40, 40, 60, 60], [80, 0, 90, 10]], "ignore": [[200, 200, 240, 240]],
                 "keypoints": [[[5, 5], [15, 5], [10, 10], [6, 15], [14, 15]], None, None]}
