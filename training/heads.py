@@ -58,8 +58,7 @@ class Mesh:
         self.folder = folder
         self.points, triangles, self.parts = _read_mesh(os.path.join(folder, "mpfb2/3dobjs/base.obj"))
         self.targets = {}
-        eyes = self.points[self.parts == 1].mean(0), self.points[self.parts == 2].mean(0)
-        self.eye_height = (eyes[0][1] + eyes[1][1]) / 2
+        self.eye_height = self.points[(self.parts == 1) | (self.parts == 2), 1].mean()
         at = self.points[triangles].mean(1)
         self.triangles = triangles[(at[:, 1] > self.eye_height + WAIST - 0.6) & (np.abs(at[:, 0]) < 2.6)]
         corner = self.points[MOUTH_LEFT] * [-1, 1, 1]
@@ -342,9 +341,10 @@ def head_store(cache, folder, portraits, people):
                     f = level / LEVELS[0]
                     yield "%s|%d" % (name, level), cv2.resize(rgba, None, fx=f, fy=f, interpolation=cv2.INTER_AREA) if f < 1 else rgba
 
-    if not os.path.exists(path + ".json"):
+    store = ByteStore(path) if os.path.exists(path + ".json") else None
+    if store is None or {n.split("#")[0] for n in store.names} != {p.name for p in known}:
         ByteStore.write(path, arrays())
-    store = ByteStore(path)
+        store = ByteStore(path)
     pictures = []
     for name in (n for n in store.names if "|" not in n):
         numbers = np.frombuffer(store[name].tobytes(), "<f4")

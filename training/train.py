@@ -208,7 +208,10 @@ def main():
         raise SystemExit("--things: no .png with a transparent ground below %s" % args.things)
     if args.heads and not people:
         raise SystemExit("--heads: there are no portraits to turn (sets %s)" % ", ".join(PORTRAIT_SETS))
-    heads = head_store(cache, args.heads, portraits, people) if args.heads else None
+    try:
+        heads = head_store(cache, args.heads, portraits, people) if args.heads else None
+    except OSError as error:
+        raise SystemExit("--heads: %s" % error)
     try:
         scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets), things, heads, args.turned)
     except ValueError as error:
