@@ -2,7 +2,7 @@
 
 Freely licensed pictures of unmasked people from the side are rare.  A portrait gives the face's skin, eyes and mouth; the
 mesh gives what shows when a head turns: nose, ears, jaw, neck.  What the portrait does not show is made up: the cheeks'
-skin goes on to the ears, hair is strands of the portrait's own colour.
+skin goes on to the ears, hair is strands, often as dark as the portrait's own.
 """
 import gzip
 import os
@@ -22,7 +22,7 @@ MACRO = "mpfb2/targets/macrodetails/%s.target.gz"
 UNIT = "faceunits01/targets/faceunits/%s.target"
 MOUTH_LEFT = 7182                # the mesh's point at the left corner of the mouth
 # Lengths of the mesh, in its own units (decimetres); those of the head count from the eyes.
-NECK, WAIST = -1.05, -2.6        # heights where clothes begin and where the figure ends
+NECK, WAIST = -1.05, -3.2        # heights where clothes begin and where the figure ends
 EAR = -1.05                      # depth of the ears
 
 
@@ -60,7 +60,7 @@ class Mesh:
         self.targets = {}
         self.eye_height = self.points[(self.parts == 1) | (self.parts == 2), 1].mean()
         at = self.points[triangles].mean(1)
-        self.triangles = triangles[(at[:, 1] > self.eye_height + WAIST - 0.6) & (np.abs(at[:, 0]) < 2.6)]
+        self.triangles = triangles[(at[:, 1] > self.eye_height + WAIST) & (np.abs(at[:, 0]) < 2.6)]
         corner = self.points[MOUTH_LEFT] * [-1, 1, 1]
         self.mouth = np.array([np.argmin(((self.points - corner) ** 2).sum(1)), MOUTH_LEFT])
         middle = (np.abs(self.points[:, 0]) < 0.1) & (self.parts == 0) & (self.points[:, 1] < self.eye_height) \

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from assign import anchors, assign
 from data import HELD_OUT, PORTRAIT_SETS, load, pixel_store
+from evaluate import load_model
 from heads import head_store
 from losses import KEYPOINT_WEIGHT, detection_loss, teacher_loss
 from network import MEAN, SCALE, DamoFD, load_checkpoint
@@ -186,9 +187,7 @@ def load_teacher(args):
     """The network to learn from, its weights fixed; it must know whatever the pupil is taught."""
     if args.variant.endswith("-kps") and not args.teacher_variant.endswith("-kps"):
         raise SystemExit("--teacher-variant: %s has no keypoints to teach %s" % (args.teacher_variant, args.variant))
-    teacher = DamoFD(args.teacher_variant)
-    teacher.load_state_dict(load_checkpoint(args.teacher), strict=False)
-    teacher = teacher.to(args.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    teacher = load_model(args.teacher, args.teacher_variant, args.device).to(memory_format=torch.channels_last).requires_grad_(False)
     return torch.compile(teacher, dynamic=False) if args.compile else teacher
 
 

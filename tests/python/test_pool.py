@@ -188,7 +188,8 @@ class Pools(unittest.TestCase):
             time.sleep(0.001)
         closer = threading.Thread(target=pool.close)
         closer.start()
-        drainer.join(LONG)  # although the context still stands
+        drainer.join(LONG)
+        self.assertFalse(drainer.is_alive())  # although the context still stands
         event.set()
         closer.join(LONG)
         self.assertEqual((answers, request.done()), ([True], True))

@@ -217,7 +217,6 @@ class Losses(unittest.TestCase):
         targets[0][:] = -1
         self.assertTrue(all(math.isfinite(float(v)) for v in losses.detection_loss(outputs, points, strides, targets)))
 
-
     def test_a_pupil_that_equals_its_teacher_costs_nothing(self):
         outputs, points, strides, targets = self.perfect()
         for value in losses.teacher_loss(outputs, outputs, points, strides, targets[0]):
