@@ -9,4 +9,7 @@
 /* Starts a thread that takes no signals: those are the host's. 0, or an error number. */
 int det_thread_start(pthread_t *handle, void *(*run)(void *argument), void *argument);
 
+/* Cores that this process may use, at least 1; a quota of their time is not seen. */
+int det_thread_cores(void);
+
 #endif

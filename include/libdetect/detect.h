@@ -93,7 +93,8 @@ DET_API const char *det_build_info(void);
 
 enum { DET_LOG_ERROR = 0, DET_LOG_WARNING = 1, DET_LOG_INFO = 2, DET_LOG_DEBUG = 3 };
 
-/** Receives one line of log, without a newline. May be called from any thread that is inside a libdetect call. */
+/** Receives one line of log, without a newline. May be called from any thread that is inside a libdetect call, and from the
+ *  library's own. */
 typedef void (*det_log_fn)(void *user, int level, const char *message);
 
 /** Sets the process-wide log callback; NULL (the default) is silence.
@@ -191,7 +192,8 @@ typedef struct det_context_options {
     int32_t height;
     int32_t max_batch;      /**< most pictures in one run, 1 to 256; 0: 1                                         */
     int32_t n_threads;      /**< CPU threads, this one included, 1 to 256; 0: one per core that the process may
-                                 use. A container's quota of CPU time is not looked at: say its number            */
+                                 use. A container's quota of CPU time is not looked at: say its number. On CUDA
+                                 they compile while the context is made; runs take the caller's thread alone      */
     int32_t max_candidates; /**< boxes per picture that enter NMS, the best by score, 1 to 65536; 0: 4096         */
     uint32_t flags;         /**< DET_CONTEXT_*                                                                    */
     const char *device_uuid; /**< "GPU-8a3f..." as nvidia-smi -L prints it: that CUDA device, whatever device_index

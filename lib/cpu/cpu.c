@@ -2,9 +2,9 @@
 #include "cpu.h"
 
 #include "../plan.h"
+#include "../thread.h"
 #include "../timing.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -76,13 +76,6 @@ void det_cpu_for_rows(det_device *device, const det_step *step, const det_frame 
 
 /* ---------------------------------------------------------------------------------------------------- device */
 
-static int count_cores(void) {
-    cpu_set_t set; /* the cores that this process may use; a quota of their time is not seen */
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return DET_MAX(1, CPU_COUNT(&set));
-    return DET_MAX(1, (int)sysconf(_SC_NPROCESSORS_ONLN));
-}
-
 static void start_thread(void *user) {
     det_dnn_single_thread(user);
 }
@@ -104,7 +97,7 @@ static det_status open_cpu(det_context_options *options, det_device **out) {
         DET_FAIL(DET_ERROR_UNSUPPORTED, "the CPU computes in fp32 alone: its precision is fp32 or auto");
     options->precision = DET_FP32;
     if (options->n_threads == 0)
-        options->n_threads = DET_MIN(count_cores(), DET_MAX_THREADS);
+        options->n_threads = DET_MIN(det_thread_cores(), DET_MAX_THREADS);
     det_device *device = det_alloc_array(1, sizeof *device);
     if (!device)
         return DET_ERROR_OUT_OF_MEMORY;

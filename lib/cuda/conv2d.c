@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { MAX_TRIED = 4, REPEATS = 12 };
+enum { REPEATS = 12 };
 
 /* What a library runs for one batch size: one of these, or both NULL for depthwise convolutions. */
 typedef struct engine {
@@ -159,6 +159,15 @@ static det_conv_problem product_part(const det_conv_problem *whole, bool *all) {
         p.has_residual = false;
     }
     return p;
+}
+
+bool det_cuda_conv_problem(const det_device *device, const det_step *step, det_conv_problem *problem) {
+    bool all;
+    if (step->node->op != DET_OP_CONV2D || is_depthwise(step))
+        return false;
+    *problem = problem_of(device, step);
+    product_part(problem, &all);
+    return device->tune || !is_product(problem) || !all;
 }
 
 static void use_cudnn(conv_state *s, const det_conv_problem *library, bool whole, det_cudnn_conv *conv) {
@@ -369,9 +378,9 @@ static det_status tune_among(det_device *device, conv_state *s, cudaEvent_t begi
         DET_TRY(try_lt(device, &tried, false));
     if (tried.engine.lt)
         DET_TRY(keep_faster(device, s, &ms, &tried, begin, end));
-    det_cudnn_conv *convs[MAX_TRIED];
+    det_cudnn_conv *convs[DET_MAX_TRIED];
     int n = 0;
-    DET_TRY(det_cudnn_conv_find(device, &s->problem, false, MAX_TRIED, convs, &n));
+    DET_TRY(det_cudnn_conv_find(device, &s->problem, false, DET_MAX_TRIED, convs, &n));
     det_status status = DET_OK;
     for (int i = 0; i < n; i++) {
         if (status != DET_OK) {

@@ -13,13 +13,14 @@ typedef struct det_store det_store;
 typedef struct det_runner det_runner;
 
 /* What cuDNN has compiled for this context: engines that are compiled at run time take most of a second for every plan,
- * unless plans of one form of graph share a kernel cache. */
+ * unless plans that run the same kernel (by its key) share a kernel cache. */
+typedef struct det_kernel_cache {
+    uint64_t key;
+    cudnnBackendDescriptor_t kernels;
+} det_kernel_cache;
 typedef struct det_kernel_caches {
     int n;
-    struct {
-        int form;
-        cudnnBackendDescriptor_t cache;
-    } items[32];
+    det_kernel_cache items[64];
 } det_kernel_caches;
 
 /* A run takes one of a few batch sizes, the smallest with room for its pictures: 1, 2, 4, ... and max_batch. */
@@ -33,6 +34,7 @@ struct det_device {
     int32_t precision; /* DET_FP32, ... */
     det_type type;     /* of tensors */
     bool tune, no_graph;
+    int n_threads; /* that may compile while the context is made */
     int64_t max_image_bytes;
     bool no_size[DET_MAX_SIZES]; /* batch sizes that some convolution cannot have */
     char name[128];
@@ -151,6 +153,12 @@ det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *probl
 /* The engine of `like` with the same choices for a problem that differs in its batch; NULL in *conv when cuDNN refuses. */
 det_status det_cudnn_conv_follow(det_device *device, const det_conv_problem *problem, const det_cudnn_conv *like,
                                  det_cudnn_conv **conv);
+/* The engines that the heuristics name first, at most `most`, of which each runs a kernel that has to be compiled and that
+ * no engine of this context was named for before. They are not made into plans: they are for det_cudnn_conv_follow, as
+ * `like`, and to be freed, after a failure, too. */
+det_status det_cudnn_conv_name(det_device *device, const det_conv_problem *problem, int most, det_cudnn_conv **convs,
+                               int *n);
+det_kernel_cache det_cudnn_conv_cache(const det_cudnn_conv *conv);
 void det_kernel_caches_close(det_kernel_caches *caches);
 size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv);
 const char *det_cudnn_conv_impl(const det_cudnn_conv *conv);
@@ -168,6 +176,11 @@ det_status det_lt_conv_run(const det_lt_conv *conv, cublasLtHandle_t handle, con
                            cudaStream_t stream);
 void det_lt_conv_free(det_lt_conv *conv);
 
+/* What cuDNN will be asked for at this step; false when it will not, or only behind cublasLt. */
+bool det_cuda_conv_problem(const det_device *device, const det_step *step, det_conv_problem *problem);
+/* det_backend.warm: compiles what cuDNN compiles at run time for these steps, on several threads. */
+void det_cuda_warm(det_device *device, const det_step *steps, int n_steps);
+enum { DET_MAX_TRIED = 4 }; /* engines that the timed choice tries for a convolution */
 /* Called when all tensors have their place. */
 det_status det_cuda_conv_bind(det_device *device, det_step *step);
 

@@ -1,285 +1,105 @@
-/* Convolutions through cuDNN's graph API: convolution, bias, activation, residual, activation as one operation graph,
- * whose values between operations are virtual (they never reach memory) and in float.
+/* Convolutions through cuDNN's graph API.
  *
  * cuDNN's heuristics answer with engine configurations, the most promising first; one that can be finalised into a plan
  * can be run. A plan's addresses are fixed once (bind), so that a run creates nothing.
  *
- * Seen in cuDNN 9.19: a SiLU, or an addition behind an activation, is done by an engine that is compiled at run time, 0.65
- * s for each plan, unless its graph is declared to be of any shape and shares a kernel cache with those of its form; then
- * only the first costs that. Engines that are not compiled at run time copy a tensor that is a view into their workspace
- * first; so a view's graph is declared to be of any shape, too, which leaves it to the compiled ones. */
-#include "cuda.h"
+ * Seen in cuDNN 9.19: a SiLU, or an addition behind an activation, is done by an engine that is compiled at run time, 0.2
+ * to 0.8 s for each plan, unless its graph is declared to be of any shape and shares a kernel cache with those of its form;
+ * then only the first with its choices (tile, stages) costs that. So every form with its choices has a cache of its own,
+ * which may be filled by any thread (warm.c). Engines that are not compiled at run time copy a tensor that is a view into
+ * their workspace first; so a view's graph is declared to be of any shape, too, which leaves it to the compiled ones. */
+#include "cudnn_graph.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DESCRIPTORS = 64, MAX_CONFIGS = 64, MAX_KNOBS = 24 };
-enum { UID_X = 1, UID_WEIGHT, UID_Y, UID_BIAS, UID_RESIDUAL, UID_VIRTUAL };
+enum { MAX_CONFIGS = 64, MAX_KNOBS = 24 };
 static const size_t MAX_WORKSPACE_BYTES = (size_t)256 << 20;
 
-/* All descriptors of one operation graph; the plans made of it keep it alive. */
-typedef struct graph {
-    cudnnBackendDescriptor_t cache; /* of the device, for its form; or NULL */
-    int n_users, n_descriptors, n_operations;
-    int64_t next_uid;
-    cudnnBackendDescriptor_t descriptors[MAX_DESCRIPTORS];
-    cudnnBackendDescriptor_t operations[6], whole;
-} graph;
-
 struct det_cudnn_conv {
-    graph *graph;
+    det_cudnn_graph *graph;
     cudnnBackendDescriptor_t config, plan, pack;
-    int64_t engine; /* its number */
+    det_kernel_cache cache; /* one of the device's, or nothing */
+    bool is_first;          /* to be of that cache */
+    int64_t engine;         /* its number */
     size_t workspace_bytes;
     bool has_bias, has_residual;
     char impl[32];
 };
 
-/* --------------------------------------------------------------------------------------------------- descriptors */
+/* ------------------------------------------------------------------------------------------------ kernel caches */
 
-static det_status set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
-                      int64_t n, const void *values) {
-    CUDNN_TRY(cudnnBackendSetAttribute(d, name, type, n, values));
+/* The choices that an engine configuration is made of, as descriptors of `g`. */
+static det_status read_knobs(det_cudnn_graph *g, cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t *knobs,
+                             int64_t *n) {
+    for (int i = 0; i < MAX_KNOBS; i++)
+        DET_TRY(det_cudnn_graph_create(g, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knobs[i]));
+    return det_cudnn_get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n, knobs);
+}
+
+/* FNV-1a. */
+static void mix(uint64_t *key, int64_t value) {
+    for (int i = 0; i < 64; i += 8)
+        *key = (*key ^ ((uint64_t)value >> i & 0xff)) * 0x100000001b3;
+}
+
+static det_status mix_knob(uint64_t *key, cudnnBackendDescriptor_t knob) {
+    cudnnBackendKnobType_t type;
+    int64_t value, n;
+    DET_TRY(det_cudnn_get(knob, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &n, &type));
+    DET_TRY(det_cudnn_get(knob, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &n, &value));
+    mix(key, (int64_t)type);
+    mix(key, value);
     return DET_OK;
 }
 
-static det_status get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
-                      int64_t most, int64_t *n, void *values) {
-    CUDNN_TRY(cudnnBackendGetAttribute(d, name, type, most, n, values));
-    return DET_OK;
-}
-
-static det_status create_alone(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d) {
-    *d = NULL;
-    CUDNN_TRY(cudnnBackendCreateDescriptor(type, d));
-    return DET_OK;
-}
-
-static void destroy(cudnnBackendDescriptor_t d) {
-    if (d)
-        cudnnBackendDestroyDescriptor(d);
-}
-
-/* What cuDNN cannot do (an operation, a graph, an engine) is no failure: something else is tried. A lack of memory is one. */
-static det_status forgive(det_status status) {
-    if (status != DET_ERROR_DEVICE)
-        return status;
-    det_log(DET_LOG_DEBUG, "cuDNN refuses, something else will be tried: %s", det_last_error());
-    return DET_OK;
-}
-
-static det_status set_descriptor(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-                                 cudnnBackendDescriptor_t value) {
-    return set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
-}
-
-static det_status finalize(cudnnBackendDescriptor_t d) {
-    CUDNN_TRY(cudnnBackendFinalize(d));
-    return DET_OK;
-}
-
-/* *d: NULL after a failure. */
-static det_status create(graph *g, cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d) {
-    *d = NULL;
-    if (g->n_descriptors == MAX_DESCRIPTORS)
-        DET_FAIL(DET_ERROR_INTERNAL, "a graph of more than %d descriptors", MAX_DESCRIPTORS);
-    DET_TRY(create_alone(type, d));
-    g->descriptors[g->n_descriptors++] = *d;
-    return DET_OK;
-}
-
-static void leave_graph(graph *g) {
-    if (--g->n_users > 0)
-        return;
-    while (g->n_descriptors > 0)
+/* What plans that run the same kernel have in common: the form, the engine, its choices. */
+static det_status key_of(det_cudnn_graph *g, int64_t engine, cudnnBackendDescriptor_t config, uint64_t *key) {
+    cudnnBackendDescriptor_t knobs[MAX_KNOBS];
+    int64_t n = 0;
+    const int before = g->n_descriptors;
+    det_status status = read_knobs(g, config, knobs, &n);
+    *key = 0xcbf29ce484222325;
+    mix(key, g->form);
+    mix(key, engine);
+    for (int64_t i = 0; i < n && status == DET_OK; i++)
+        status = mix_knob(key, knobs[i]);
+    while (g->n_descriptors > before)
         cudnnBackendDestroyDescriptor(g->descriptors[--g->n_descriptors]);
-    det_free(g);
+    return status;
 }
 
-static cudnnDataType_t data_type(det_type type) {
-    return type == DET_TYPE_F16 ? CUDNN_DATA_HALF : type == DET_TYPE_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+static det_status fill_cache(cudnnBackendDescriptor_t cache, const det_cudnn_graph *g) {
+    DET_TRY(det_cudnn_set_descriptor(cache, CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, g->whole));
+    return det_cudnn_finalize(cache);
 }
 
-/* [n, c, h, w] with channels next to one another and `stride` elements between pixels. */
-static det_status make_tensor(graph *g, int64_t uid, cudnnDataType_t type, bool is_virtual, const int64_t dims[4],
-                              int64_t stride, cudnnBackendDescriptor_t *d) {
-    const int64_t strides[4] = {dims[2] * dims[3] * stride, 1, dims[3] * stride, stride}, alignment = 16;
-    DET_TRY(create(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, d));
-    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid));
-    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type));
-    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment));
-    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims));
-    DET_TRY(set(*d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides));
-    if (is_virtual)
-        DET_TRY(set(*d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual));
-    return finalize(*d);
-}
-
-/* A tensor of y's shape: the last operation's is y itself, the others' are virtual. */
-static det_status make_result(graph *g, const det_conv_problem *p, bool last, cudnnBackendDescriptor_t *d) {
-    const int64_t dims[4] = {p->n, p->c_out, p->h_out, p->w_out};
-    if (last)
-        return make_tensor(g, UID_Y, data_type(p->type), false, dims, p->y_stride, d);
-    return make_tensor(g, g->next_uid++, CUDNN_DATA_FLOAT, true, dims, p->c_out, d);
-}
-
-/* ---------------------------------------------------------------------------------------------------- operations */
-
-static det_status add_operation(graph *g, cudnnBackendDescriptor_t operation) {
-    DET_TRY(finalize(operation));
-    g->operations[g->n_operations++] = operation;
-    return DET_OK;
-}
-
-static det_status make_convolution(graph *g, const det_conv_problem *p, cudnnBackendDescriptor_t y) {
-    const int64_t x_dims[4] = {p->n, p->c_in, p->h, p->w}, w_dims[4] = {p->c_out, p->c_in / p->groups, p->k, p->k};
-    const int64_t n_dims = 2, strides[2] = {p->stride, p->stride}, dilations[2] = {1, 1}, pads[2] = {p->pad, p->pad};
-    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    const float one = 1, zero = 0;
-    cudnnBackendDescriptor_t x, w, conv, op;
-    DET_TRY(make_tensor(g, UID_X, data_type(p->type), false, x_dims, p->x_stride, &x));
-    DET_TRY(make_tensor(g, UID_WEIGHT, data_type(p->type), false, w_dims, p->c_in / p->groups, &w));
-    DET_TRY(create(g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, &conv));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &n_dims));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pads));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pads));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilations));
-    DET_TRY(set(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, strides));
-    DET_TRY(finalize(conv));
-    DET_TRY(create(g, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, &op));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, conv));
-    DET_TRY(set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one));
-    DET_TRY(set(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero));
-    return add_operation(g, op);
-}
-
-/* y = mode(x), or mode(x, b). */
-static det_status make_pointwise(graph *g, cudnnPointwiseMode_t mode, cudnnBackendDescriptor_t x,
-                                 cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t y) {
-    const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    cudnnBackendDescriptor_t pointwise, op;
-    DET_TRY(create(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, &pointwise));
-    DET_TRY(set(pointwise, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode));
-    DET_TRY(set(pointwise, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute));
-    DET_TRY(finalize(pointwise));
-    DET_TRY(create(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, &op));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x));
-    if (b)
-        DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b));
-    DET_TRY(set_descriptor(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y));
-    return add_operation(g, op);
-}
-
-static cudnnPointwiseMode_t mode_of(det_unit unit) {
-    return unit == DET_UNIT_RELU   ? CUDNN_POINTWISE_RELU_FWD
-           : unit == DET_UNIT_SILU ? CUDNN_POINTWISE_SWISH_FWD
-                                   : CUDNN_POINTWISE_SIGMOID_FWD;
-}
-
-static det_status make_operations(graph *g, const det_conv_problem *p) {
-    const int64_t bias_dims[4] = {1, p->c_out, 1, 1}, y_dims[4] = {p->n, p->c_out, p->h_out, p->w_out};
-    int left = p->has_bias + (p->unit != DET_UNIT_NONE) + p->has_residual + (p->post_unit != DET_UNIT_NONE);
-    cudnnBackendDescriptor_t x, y, other;
-    DET_TRY(make_result(g, p, left == 0, &x));
-    DET_TRY(make_convolution(g, p, x));
-    if (p->has_bias) {
-        DET_TRY(make_tensor(g, UID_BIAS, data_type(p->type), false, bias_dims, p->c_out, &other));
-        DET_TRY(make_result(g, p, --left == 0, &y));
-        DET_TRY(make_pointwise(g, CUDNN_POINTWISE_ADD, x, other, y));
-        x = y;
-    }
-    if (p->unit != DET_UNIT_NONE) {
-        DET_TRY(make_result(g, p, --left == 0, &y));
-        DET_TRY(make_pointwise(g, mode_of(p->unit), x, NULL, y));
-        x = y;
-    }
-    if (p->has_residual) {
-        DET_TRY(make_tensor(g, UID_RESIDUAL, data_type(p->type), false, y_dims, p->residual_stride, &other));
-        DET_TRY(make_result(g, p, --left == 0, &y));
-        DET_TRY(make_pointwise(g, CUDNN_POINTWISE_ADD, x, other, y));
-        x = y;
-    }
-    if (p->post_unit != DET_UNIT_NONE) {
-        DET_TRY(make_result(g, p, true, &y));
-        DET_TRY(make_pointwise(g, mode_of(p->post_unit), x, NULL, y));
-    }
-    return DET_OK;
-}
-
-#if CUDNN_VERSION >= 90800
-enum { HAS_KERNEL_CACHES = 1 };
-#else
-enum { HAS_KERNEL_CACHES = 0 };
-#define CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR              (cudnnBackendDescriptorType_t)0
-#define CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH            (cudnnBackendAttributeName_t)0
-#define CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED (cudnnBackendAttributeName_t)0
-#define CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE             (cudnnBackendAttributeName_t)0
-#endif
-
-/* Whether it is for an engine that is compiled at run time: nothing else can do it, or nothing else takes its views. Those
- * engines need tensor cores, and share kernels of fused graphs alone. */
-static bool is_compiled(const det_conv_problem *p) {
-    bool plain = p->unit == DET_UNIT_NONE || p->unit == DET_UNIT_RELU;
-    bool is_view = p->x_stride != p->c_in || p->y_stride != p->c_out;
-    bool is_bare = !p->has_bias && p->unit == DET_UNIT_NONE;
-    if (!plain || p->has_residual || p->post_unit != DET_UNIT_NONE)
-        return true;
-    return is_view && !is_bare && (p->type != DET_TYPE_F32 || p->tf32);
-}
-
-static det_status fill_cache(cudnnBackendDescriptor_t cache, const graph *g) {
-    DET_TRY(set_descriptor(cache, CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, g->whole));
-    return finalize(cache);
-}
-
-/* The kernel cache for graphs of this form, made with the first of them; NULL where this cuDNN has none. */
-static det_status cache_for(det_kernel_caches *caches, const det_conv_problem *p, graph *g) {
-    int form = ((((int)p->type * 2 + p->has_bias) * 4 + (int)p->unit) * 2 + p->has_residual) * 4 + (int)p->post_unit;
+/* The kernel cache for `key`, made at the first request; nothing where there is none. */
+static det_status cache_for(det_kernel_caches *caches, uint64_t key, const det_cudnn_graph *g,
+                            det_kernel_cache *cache) {
     for (int i = 0; i < caches->n; i++) {
-        if (caches->items[i].form == form) {
-            g->cache = caches->items[i].cache;
+        if (caches->items[i].key == key) {
+            *cache = caches->items[i];
             return DET_OK;
         }
     }
-    cudnnBackendDescriptor_t cache;
+    cudnnBackendDescriptor_t new;
     if (caches->n == (int)DET_COUNT(caches->items))
         return DET_OK;
-    det_status status = create_alone(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, &cache);
+    det_status status = det_cudnn_create(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, &new);
     if (status == DET_OK)
-        status = fill_cache(cache, g);
+        status = fill_cache(new, g);
     if (status != DET_OK) {
-        destroy(cache);
-        return forgive(status);
+        det_cudnn_destroy(new);
+        return det_cudnn_forgive(status);
     }
-    caches->items[caches->n].form = form;
-    caches->items[caches->n++].cache = cache;
-    g->cache = cache;
+    *cache = caches->items[caches->n++] = (det_kernel_cache){key, new};
     return DET_OK;
 }
 
 void det_kernel_caches_close(det_kernel_caches *caches) {
     while (caches->n > 0)
-        cudnnBackendDestroyDescriptor(caches->items[--caches->n].cache);
-}
-
-static det_status make_graph(graph *g, det_device *device, const det_conv_problem *p) {
-    const bool any_shape = HAS_KERNEL_CACHES && is_compiled(p);
-    DET_TRY(make_operations(g, p));
-    DET_TRY(create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->whole));
-    DET_TRY(
-        set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations, g->operations));
-    DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &device->cudnn));
-    if (any_shape)
-        DET_TRY(set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, CUDNN_TYPE_BOOLEAN, 1, &any_shape));
-    DET_TRY(finalize(g->whole));
-    return any_shape ? cache_for(&device->caches, p, g) : DET_OK;
+        cudnnBackendDestroyDescriptor(caches->items[--caches->n].kernels);
 }
 
 /* --------------------------------------------------------------------------------------------------------- plans */
@@ -292,17 +112,17 @@ typedef struct engine_notes {
 
 static det_status read_engine(cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t engine, engine_notes *notes) {
     int64_t n;
-    DET_TRY(get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine));
-    DET_TRY(get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &notes->number));
-    return get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
-               &notes->n_numerical, notes->numerical);
+    DET_TRY(det_cudnn_get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine));
+    DET_TRY(det_cudnn_get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &notes->number));
+    return det_cudnn_get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                         CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &notes->n_numerical, notes->numerical);
 }
 
 static det_status notes_of(cudnnBackendDescriptor_t config, engine_notes *notes) {
     cudnnBackendDescriptor_t engine;
-    DET_TRY(create_alone(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
+    DET_TRY(det_cudnn_create(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
     det_status status = read_engine(config, engine, notes);
-    destroy(engine);
+    det_cudnn_destroy(engine);
     return status;
 }
 
@@ -323,45 +143,51 @@ static bool acceptable(const engine_notes *notes, const det_conv_problem *p) {
 void det_cudnn_conv_free(det_cudnn_conv *conv) {
     if (!conv)
         return;
-    destroy(conv->pack);
-    destroy(conv->plan);
-    destroy(conv->config);
-    leave_graph(conv->graph);
+    det_cudnn_destroy(conv->pack);
+    det_cudnn_destroy(conv->plan);
+    det_cudnn_destroy(conv->config);
+    det_cudnn_graph_leave(conv->graph);
     det_free(conv);
 }
 
-static det_status finalize_plan(cudnnHandle_t handle, det_cudnn_conv *conv) {
+static det_status finalize_plan(const det_device *device, det_cudnn_conv *conv) {
     int64_t n, workspace = 0;
-    DET_TRY(create_alone(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &conv->plan));
-    DET_TRY(set(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle));
-    DET_TRY(set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, conv->config));
-    if (conv->graph->cache)
-        DET_TRY(set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, conv->graph->cache));
-    DET_TRY(finalize(conv->plan));
-    DET_TRY(get(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &workspace));
+    DET_TRY(det_cudnn_create(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &conv->plan));
+    DET_TRY(det_cudnn_set(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &device->cudnn));
+    DET_TRY(det_cudnn_set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, conv->config));
+    if (conv->cache.kernels)
+        DET_TRY(det_cudnn_set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, conv->cache.kernels));
+    DET_TRY(det_cudnn_finalize(conv->plan));
+    DET_TRY(det_cudnn_get(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &workspace));
     conv->workspace_bytes = (size_t)workspace;
     return DET_OK;
 }
 
-/* *good: whether the configuration has become a plan that may be run. */
-static det_status try_plan(cudnnHandle_t handle, const det_conv_problem *p, det_cudnn_conv *conv, bool *good) {
+/* *good: whether the configuration may become a plan. */
+static det_status look_at(det_device *device, const det_conv_problem *p, det_cudnn_conv *conv, bool *good) {
     engine_notes notes;
+    uint64_t key;
     DET_TRY(notes_of(conv->config, &notes));
-    if (!acceptable(&notes, p))
-        return DET_OK;
-    DET_TRY(finalize_plan(handle, conv));
+    *good = acceptable(&notes, p);
     conv->engine = notes.number;
     snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)conv->engine);
-    *good = conv->workspace_bytes <= MAX_WORKSPACE_BYTES;
+    if (!*good || conv->graph->form == 0)
+        return DET_OK;
+    const int n_caches = device->caches.n;
+    det_status status = key_of(conv->graph, conv->engine, conv->config, &key);
+    if (status != DET_OK)
+        return det_cudnn_forgive(status); /* it compiles for itself */
+    DET_TRY(cache_for(&device->caches, key, conv->graph, &conv->cache));
+    conv->is_first = device->caches.n > n_caches;
     return DET_OK;
 }
 
-/* Takes `config` over. *conv stays NULL when it cannot be run. */
-static det_status make_plan(cudnnHandle_t handle, graph *g, const det_conv_problem *p, cudnnBackendDescriptor_t config,
-                            det_cudnn_conv **out) {
+/* Takes `config` over. *conv stays NULL when it may not be run. */
+static det_status make_named(det_device *device, det_cudnn_graph *g, const det_conv_problem *p,
+                             cudnnBackendDescriptor_t config, det_cudnn_conv **out) {
     det_cudnn_conv *conv = det_alloc_array(1, sizeof *conv);
     if (!conv) {
-        destroy(config);
+        det_cudnn_destroy(config);
         return DET_ERROR_OUT_OF_MEMORY;
     }
     bool good = false;
@@ -370,142 +196,165 @@ static det_status make_plan(cudnnHandle_t handle, graph *g, const det_conv_probl
     conv->config = config;
     conv->has_bias = p->has_bias;
     conv->has_residual = p->has_residual;
-    det_status status = try_plan(handle, p, conv, &good);
-    if (!good) {
+    det_status status = look_at(device, p, conv, &good);
+    if (status != DET_OK || !good) {
         det_cudnn_conv_free(conv);
-        return forgive(status);
+        return det_cudnn_forgive(status);
     }
     *out = conv;
     return DET_OK;
 }
 
-static det_status read_heuristics(cudnnBackendDescriptor_t heuristics, const graph *g, cudnnBackendHeurMode_t mode,
-                                  cudnnBackendDescriptor_t configs[MAX_CONFIGS], int64_t *n) {
-    DET_TRY(set_descriptor(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, g->whole));
-    DET_TRY(set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
-    DET_TRY(finalize(heuristics));
+/* Takes `config` over. *conv stays NULL when it cannot be run. */
+static det_status make_plan(det_device *device, det_cudnn_graph *g, const det_conv_problem *p,
+                            cudnnBackendDescriptor_t config, det_cudnn_conv **out) {
+    det_cudnn_conv *conv = NULL;
+    DET_TRY(make_named(device, g, p, config, &conv));
+    if (!conv)
+        return DET_OK;
+    det_status status = finalize_plan(device, conv);
+    if (status != DET_OK || conv->workspace_bytes > MAX_WORKSPACE_BYTES) {
+        det_cudnn_conv_free(conv);
+        return det_cudnn_forgive(status);
+    }
+    *out = conv;
+    return DET_OK;
+}
+
+static det_status read_heuristics(cudnnBackendDescriptor_t heuristics, const det_cudnn_graph *g,
+                                  cudnnBackendHeurMode_t mode, cudnnBackendDescriptor_t configs[MAX_CONFIGS],
+                                  int64_t *n) {
+    DET_TRY(det_cudnn_set_descriptor(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, g->whole));
+    DET_TRY(det_cudnn_set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
+    DET_TRY(det_cudnn_finalize(heuristics));
     for (int i = 0; i < MAX_CONFIGS; i++)
-        DET_TRY(create_alone(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i]));
-    return get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_CONFIGS, n, configs);
+        DET_TRY(det_cudnn_create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i]));
+    return det_cudnn_get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_CONFIGS, n,
+                         configs);
 }
 
 /* The configurations that one mode of the heuristics names. A mode that fails names none: another may. */
-static det_status ask_heuristics(const graph *g, cudnnBackendHeurMode_t mode,
+static det_status ask_heuristics(const det_cudnn_graph *g, cudnnBackendHeurMode_t mode,
                                  cudnnBackendDescriptor_t configs[MAX_CONFIGS], int *n_configs) {
     cudnnBackendDescriptor_t heuristics;
     int64_t n = 0;
     memset(configs, 0, MAX_CONFIGS * sizeof *configs);
-    det_status status = create_alone(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics);
+    det_status status = det_cudnn_create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristics);
     if (status == DET_OK)
         status = read_heuristics(heuristics, g, mode, configs, &n);
-    destroy(heuristics);
+    det_cudnn_destroy(heuristics);
     *n_configs = status == DET_OK ? (int)DET_MIN(n, MAX_CONFIGS) : 0;
     for (int i = *n_configs; i < MAX_CONFIGS; i++)
-        destroy(configs[i]);
-    return forgive(status);
+        det_cudnn_destroy(configs[i]);
+    return det_cudnn_forgive(status);
 }
 
-static det_status find_plans(cudnnHandle_t handle, graph *g, const det_conv_problem *p, cudnnBackendHeurMode_t mode,
-                             int most, det_cudnn_conv **convs, int *n) {
+/* make_plan or make_named. */
+typedef det_status (*make_fn)(det_device *device, det_cudnn_graph *g, const det_conv_problem *p,
+                              cudnnBackendDescriptor_t config, det_cudnn_conv **out);
+
+static det_status find_plans(det_device *device, det_cudnn_graph *g, const det_conv_problem *p,
+                             cudnnBackendHeurMode_t mode, make_fn make, int most, det_cudnn_conv **convs, int *n) {
     cudnnBackendDescriptor_t configs[MAX_CONFIGS];
     int n_configs;
     det_status status = ask_heuristics(g, mode, configs, &n_configs);
     for (int i = 0; i < n_configs; i++) {
         if (*n == most || status != DET_OK) {
-            destroy(configs[i]);
+            det_cudnn_destroy(configs[i]);
             continue;
         }
         det_cudnn_conv *conv = NULL;
-        status = make_plan(handle, g, p, configs[i], &conv);
+        status = make(device, g, p, configs[i], &conv);
         if (conv)
             convs[(*n)++] = conv;
     }
     return status;
 }
 
-static det_status find_conv(det_device *device, graph *g, const det_conv_problem *problem, bool fallback, int most,
-                            det_cudnn_conv **convs, int *n) {
-    DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_A, most, convs, n));
+static det_status find_conv(det_device *device, det_cudnn_graph *g, const det_conv_problem *problem, bool fallback,
+                            int most, det_cudnn_conv **convs, int *n) {
+    DET_TRY(find_plans(device, g, problem, CUDNN_HEUR_MODE_A, make_plan, most, convs, n));
     if (*n == 0)
-        DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_B, most, convs, n));
+        DET_TRY(find_plans(device, g, problem, CUDNN_HEUR_MODE_B, make_plan, most, convs, n));
     if (*n == 0 && fallback)
-        DET_TRY(find_plans(device->cudnn, g, problem, CUDNN_HEUR_MODE_FALLBACK, most, convs, n));
+        DET_TRY(find_plans(device, g, problem, CUDNN_HEUR_MODE_FALLBACK, make_plan, most, convs, n));
     return DET_OK;
-}
-
-/* A graph for the caller, who leaves it. */
-static det_status open_graph(det_device *device, const det_conv_problem *problem, graph **out) {
-    graph *g = det_alloc_array(1, sizeof *g);
-    if (!g)
-        return DET_ERROR_OUT_OF_MEMORY;
-    g->n_users = 1;
-    g->next_uid = UID_VIRTUAL;
-    det_status status = make_graph(g, device, problem);
-    if (status == DET_OK)
-        *out = g;
-    else
-        leave_graph(g);
-    return status;
 }
 
 det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *problem, bool fallback, int most,
                                det_cudnn_conv **convs, int *n) {
-    graph *g = NULL;
+    det_cudnn_graph *g = NULL;
     *n = 0;
-    det_status status = open_graph(device, problem, &g);
+    det_status status = det_cudnn_graph_open(device, problem, &g);
     if (status != DET_OK)
-        return forgive(status);
+        return det_cudnn_forgive(status);
     status = find_conv(device, g, problem, fallback, most, convs, n);
     while (status != DET_OK && *n > 0)
         det_cudnn_conv_free(convs[--*n]);
-    leave_graph(g);
+    det_cudnn_graph_leave(g);
     return status;
+}
+
+det_status det_cudnn_conv_name(det_device *device, const det_conv_problem *problem, int most, det_cudnn_conv **convs,
+                               int *n) {
+    det_cudnn_graph *g = NULL;
+    int n_named = 0;
+    *n = 0;
+    if (!DET_HAS_KERNEL_CACHES || !det_cudnn_is_compiled(problem))
+        return DET_OK;
+    DET_TRY(det_cudnn_graph_open(device, problem, &g));
+    det_status status = find_plans(device, g, problem, CUDNN_HEUR_MODE_A, make_named, most, convs, &n_named);
+    det_cudnn_graph_leave(g);
+    for (int i = 0; i < n_named; i++) {
+        if (convs[i]->is_first)
+            convs[(*n)++] = convs[i];
+        else
+            det_cudnn_conv_free(convs[i]);
+    }
+    return status;
+}
+
+det_kernel_cache det_cudnn_conv_cache(const det_cudnn_conv *conv) {
+    return conv->cache;
 }
 
 /* ------------------------------------------------------------------------------------------------- other batches */
 
-/* The choices that an engine configuration is made of, as descriptors of `g`. */
-static det_status read_knobs(graph *g, cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t *knobs, int64_t *n) {
-    for (int i = 0; i < MAX_KNOBS; i++)
-        DET_TRY(create(g, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knobs[i]));
-    return get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n, knobs);
-}
-
-static det_status copy_config(graph *g, const det_cudnn_conv *like, cudnnBackendDescriptor_t config) {
+static det_status copy_config(det_cudnn_graph *g, const det_cudnn_conv *like, cudnnBackendDescriptor_t config) {
     cudnnBackendDescriptor_t engine, knobs[MAX_KNOBS];
     int64_t n = 0;
-    DET_TRY(create(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
-    DET_TRY(set_descriptor(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, g->whole));
-    DET_TRY(set(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &like->engine));
-    DET_TRY(finalize(engine));
+    DET_TRY(det_cudnn_graph_create(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
+    DET_TRY(det_cudnn_set_descriptor(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, g->whole));
+    DET_TRY(det_cudnn_set(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &like->engine));
+    DET_TRY(det_cudnn_finalize(engine));
     DET_TRY(read_knobs(g, like->config, knobs, &n));
-    DET_TRY(set_descriptor(config, CUDNN_ATTR_ENGINECFG_ENGINE, engine));
+    DET_TRY(det_cudnn_set_descriptor(config, CUDNN_ATTR_ENGINECFG_ENGINE, engine));
     if (n > 0)
-        DET_TRY(set(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, knobs));
-    return finalize(config);
+        DET_TRY(det_cudnn_set(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, knobs));
+    return det_cudnn_finalize(config);
 }
 
-static det_status copy_plan(det_device *device, graph *g, const det_conv_problem *problem, const det_cudnn_conv *like,
-                            det_cudnn_conv **conv) {
+static det_status copy_plan(det_device *device, det_cudnn_graph *g, const det_conv_problem *problem,
+                            const det_cudnn_conv *like, det_cudnn_conv **conv) {
     cudnnBackendDescriptor_t config;
-    DET_TRY(create_alone(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config));
+    DET_TRY(det_cudnn_create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &config));
     det_status status = copy_config(g, like, config);
     if (status == DET_OK)
-        return make_plan(device->cudnn, g, problem, config, conv);
-    destroy(config);
+        return make_plan(device, g, problem, config, conv);
+    det_cudnn_destroy(config);
     return status;
 }
 
 det_status det_cudnn_conv_follow(det_device *device, const det_conv_problem *problem, const det_cudnn_conv *like,
                                  det_cudnn_conv **conv) {
-    graph *g = NULL;
+    det_cudnn_graph *g = NULL;
     *conv = NULL;
-    det_status status = open_graph(device, problem, &g);
+    det_status status = det_cudnn_graph_open(device, problem, &g);
     if (status != DET_OK)
-        return forgive(status);
+        return det_cudnn_forgive(status);
     status = copy_plan(device, g, problem, like, conv);
-    leave_graph(g);
-    return forgive(status);
+    det_cudnn_graph_leave(g);
+    return det_cudnn_forgive(status);
 }
 
 size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv) {
@@ -519,24 +368,24 @@ const char *det_cudnn_conv_impl(const det_cudnn_conv *conv) {
 /* ------------------------------------------------------------------------------------------------------- running */
 
 det_status det_cudnn_conv_bind(det_cudnn_conv *conv, const det_conv_data *data) {
-    int64_t uids[5] = {UID_X, UID_WEIGHT, UID_Y};
+    int64_t uids[5] = {DET_UID_X, DET_UID_WEIGHT, DET_UID_Y};
     void *pointers[5] = {(void *)(uintptr_t)data->x, (void *)(uintptr_t)data->weight, data->y};
     int64_t n = 3;
     if (conv->has_bias) {
-        uids[n] = UID_BIAS;
+        uids[n] = DET_UID_BIAS;
         pointers[n++] = (void *)(uintptr_t)data->bias;
     }
     if (conv->has_residual) {
-        uids[n] = UID_RESIDUAL;
+        uids[n] = DET_UID_RESIDUAL;
         pointers[n++] = (void *)(uintptr_t)data->residual;
     }
     void *workspace = data->workspace;
-    destroy(conv->pack);
-    DET_TRY(create_alone(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &conv->pack));
-    DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids));
-    DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers));
-    DET_TRY(set(conv->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));
-    return finalize(conv->pack);
+    det_cudnn_destroy(conv->pack);
+    DET_TRY(det_cudnn_create(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &conv->pack));
+    DET_TRY(det_cudnn_set(conv->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, n, uids));
+    DET_TRY(det_cudnn_set(conv->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, pointers));
+    DET_TRY(det_cudnn_set(conv->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));
+    return det_cudnn_finalize(conv->pack);
 }
 
 det_status det_cudnn_conv_run(const det_cudnn_conv *conv, cudnnHandle_t handle) {

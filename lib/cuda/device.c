@@ -1,4 +1,5 @@
 /* Devices: found, opened, described; their memory and their errors. */
+#include "../thread.h"
 #include "cuda.h"
 
 #include <stdio.h>
@@ -180,7 +181,8 @@ static det_status open_cuda(det_context_options *options, det_device **out) {
     det_device *device = det_alloc_array(1, sizeof *device);
     if (!device)
         return DET_ERROR_OUT_OF_MEMORY;
-    options->n_threads = 1;
+    device->n_threads = options->n_threads ? options->n_threads : det_thread_cores();
+    options->n_threads = 1; /* of runs */
     device->index = options->device_index;
     device->precision = options->precision;
     device->type = options->precision == DET_FP16   ? DET_TYPE_F16
@@ -354,6 +356,7 @@ const det_backend det_cuda = {
     .allocate = det_cuda_allocate,
     .release = det_cuda_release,
     .run = det_runner_run,
+    .warm = det_cuda_warm,
     .finish = det_runner_open,
     .times = det_runner_times,
     .run_steps = det_runner_run_steps,

@@ -209,6 +209,7 @@ static det_context_options options_of(const setting *s) {
     options.max_batch = BATCH;
     options.width = options.height = SIDE;
     options.precision = s->precision;
+    options.n_threads = 2; /* compile, while a context is made */
     options.flags = s->flags;
     options.max_candidates = MAX_OBJECTS;
     options.max_image_bytes = 1 << 14;

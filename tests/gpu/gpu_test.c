@@ -155,6 +155,21 @@ static void test_flags(const det_model *model) {
     free_picture(&picture);
 }
 
+/* However many threads compile while it is made, a context is the same. */
+static void test_threads(const det_model *model) {
+    static results one, r;
+    det_image picture = random_picture(77, 55, DET_RGB8, 0);
+    for (int n = 1; n <= 5; n += 2) {
+        det_context_options options = cuda_options(1, DET_FP16);
+        options.n_threads = n;
+        det_context *context = create(model, &options);
+        run(context, &picture, 1, n == 1 ? &one : &r);
+        CHECK(n == 1 ? one.counts[0] > 0 : same_objects(&one, 0, &r, 0));
+        det_context_destroy(context);
+    }
+    free_picture(&picture);
+}
+
 /* ---------------------------------------------------------------------------------------------- memory and streams */
 
 /* The picture on the device; its rows stay as far apart. */
@@ -425,6 +440,7 @@ int main(int argc, char **argv) {
     test_repeats(model, DET_FP32);
     test_repeats(model, DET_FP16);
     test_flags(model);
+    test_threads(model);
     test_device_memory(model);
     test_streams(model);
     test_capture(model, false);

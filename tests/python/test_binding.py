@@ -22,6 +22,8 @@ from libdetect import convert, families
 from libdetect.checkpoint import Checkpoint
 
 try:
+    if os.environ.get("DET_SANITIZE"):
+        raise ImportError("a sanitized library cannot be loaded into a plain interpreter")
     import libdetect
     from libdetect import _library, _models, _native, pictures
 
@@ -102,11 +104,17 @@ class Binding(unittest.TestCase):
             with mock.patch.object(_models, "_places", lambda: iter(places)):
                 with self.assertRaisesRegex(FileNotFoundError, "none.*LIBDETECT_MODEL"):
                     libdetect.Model()
-                bundled = os.path.join(folder, _models.NAME)
+                bundled = os.path.join(folder, _models.DEFAULT + ".safetensors")
                 os.rename(named, bundled)
                 self.assertEqual(libdetect.default_model(), bundled)
-                with libdetect.Model() as model:
-                    self.assertEqual(model.info, self.model.info)
+                for name in (None, _models.DEFAULT, bundled):
+                    with libdetect.Model(name) as model:
+                        self.assertEqual(model.info, self.model.info)
+                os.environ["LIBDETECT_MODEL"] = _models.DEFAULT
+                self.assertEqual(libdetect.default_model(), bundled)
+                for name in ("other", "other.safetensors", "./" + _models.DEFAULT, Path(_models.DEFAULT)):
+                    with self.assertRaisesRegex(libdetect.Error, "No such file"):
+                        libdetect.Model(name)
 
     def test_context_info(self) -> None:
         info = self.context.info

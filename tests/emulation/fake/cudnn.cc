@@ -412,6 +412,12 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
     case CUDNN_ATTR_ENGINECFG_KNOB_CHOICES: /* one */
         status = give_engines(*d, {*d->engine}, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, wanted, &given, array);
         break;
+    case CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE:
+        give(std::vector<cudnnBackendKnobType_t>{CUDNN_KNOB_TYPE_SPLIT_K}, wanted, &given, array);
+        break;
+    case CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE:
+        give(std::vector<int64_t>{d->engine->split}, wanted, &given, array);
+        break;
     case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
         give(std::vector<int64_t>{d->engine->index}, wanted, &given, array);
         break;

@@ -49,7 +49,7 @@ int fake_driver_loads;
 
 int cuLibraryLoadData(void **library, ...) {
     *library = &somewhere;
-    fake_driver_loads++;
+    __atomic_fetch_add(&fake_driver_loads, 1, __ATOMIC_RELAXED);
     return SUCCESS;
 }
 

@@ -75,12 +75,13 @@ endfunction()
 set(absent_device "LD_LIBRARY_PATH=${emulated}/driver:$ENV{LD_LIBRARY_PATH};ASAN_OPTIONS=detect_leaks=0")
 set(absent_h200 ${PROJECT_SOURCE_DIR}/tests/data/cudnn/h200.json)
 
-det_absent_device_program(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c)
+det_absent_device_program(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c
+  ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_graph.c)
 add_test(NAME emulation.cudnn_plans COMMAND cudnn_plans_test ${absent_h200})
 set_tests_properties(emulation.cudnn_plans PROPERTIES SKIP_RETURN_CODE 77 ENVIRONMENT "${absent_device}")
 
 # The rest of the backend beside cuDNN itself: whatever else it calls is the fake's.
-list(FILTER module_sources EXCLUDE REGEX core.c)
+list(FILTER module_sources EXCLUDE REGEX "core.c|thread.c")
 det_absent_device_program(plan_time_test ${fake}/plan_time_test.c ${module_sources})
 target_link_libraries(plan_time_test PRIVATE $<TARGET_FILE:emulated_kernels> $<TARGET_FILE:emulated_launches> fake_cuda)
 target_link_options(plan_time_test PRIVATE -Wl,--wrap=cudnnCreate,--wrap=cudnnDestroy,--wrap=cudnnSetStream)

@@ -2,13 +2,14 @@
  *
  * The CUDA backend chooses an engine for every convolution of the network, at max_batch 1 and 64, as
  * det_context_create does; what is left out is what needs the device: memory, warm-up, capture. cublasLt is the fake's, which
- * takes no time. Prints seconds of the processor, and how many kernels were compiled: many would mean that layers, or batch
- * sizes, do not share them. */
+ * takes no time. Prints seconds, with one thread and with one per core (at most 16), and how many kernels were compiled: many
+ * would mean that layers, or batch sizes, do not share them, and more with threads than without, that they did one twice. */
 #include "absent_device.h"
 #include "check.h"
 #include "context.h"
 #include "cuda/cuda.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
 enum { MOST_KERNELS = 16 };
@@ -18,8 +19,10 @@ cudnnStatus_t __wrap_cudnnDestroy(cudnnHandle_t handle);
 cudnnStatus_t __wrap_cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream);
 
 static char nobody;
+static atomic_int n_handles; /* the context's, and one for every thread that helps */
 
 cudnnStatus_t __wrap_cudnnCreate(cudnnHandle_t *handle) {
+    atomic_fetch_add(&n_handles, 1);
     *handle = (cudnnHandle_t)(void *)&nobody;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -53,9 +56,9 @@ static void give_nothing(det_device *device, void *memory) {
     (void)memory;
 }
 
-static double cpu_seconds(void) {
+static double seconds_now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -78,7 +81,8 @@ static void print_engines(const det_plan *plan) {
     printf("\n");
 }
 
-static void plan_network(det_model *model, int max_batch) {
+/* How many kernels were compiled. */
+static int plan_network(det_model *model, int max_batch, int n_threads) {
     det_backend backend = det_cuda;
     backend.allocate = take_nothing;
     backend.release = give_nothing;
@@ -87,26 +91,30 @@ static void plan_network(det_model *model, int max_batch) {
     det_context_options options;
     det_context_options_init(&options);
     options.precision = DET_FP16;
+    options.n_threads = n_threads;
     det_plan plan = {.backend = &backend};
     det_plan_options what = {.max_batch = max_batch,
                              .width = info->input_width,
                              .height = info->input_height,
                              .max_candidates = 4096,
                              .shared = &model->shared};
-    int before = absent_device_loads();
-    double begin = cpu_seconds();
+    int before = absent_device_loads(), handles_before = atomic_load(&n_handles);
+    double begin = seconds_now();
     REQUIRE(backend.open(&options, &plan.device) == DET_OK, "%s", det_last_error());
     REQUIRE(det_plan_build(&plan, &model->weights, &what) == DET_OK, "%s", det_last_error());
-    double seconds = cpu_seconds() - begin;
+    double seconds = seconds_now() - begin;
     int n_kernels = absent_device_loads() - before;
-    printf("%s %s, max_batch %d: %.2f s, %d kernels compiled; ", info->family, info->variant, max_batch, seconds,
-           n_kernels);
+    printf("%s %s, max_batch %d, %d threads: %.2f s, %d kernels compiled; ", info->family, info->variant, max_batch,
+           plan.device->n_threads, seconds, n_kernels);
     print_engines(&plan);
+    CHECK_MSG((atomic_load(&n_handles) - handles_before > 1) == (plan.device->n_threads > 1), "%s: who compiled?",
+              info->variant);
     CHECK_MSG(n_kernels <= MOST_KERNELS, "%s: %d kernels are compiled", info->variant, n_kernels);
     for (int i = 0; i < DET_MAX_SIZES; i++)
         CHECK_MSG(!plan.device->no_size[i], "%s: no batch size of %d", info->variant, 1 << i);
     det_plan_close(&plan);
     backend.close(plan.device);
+    return n_kernels;
 }
 
 int main(int argc, char **argv) {
@@ -118,8 +126,10 @@ int main(int argc, char **argv) {
     for (int i = 2; i < argc; i++) {
         det_model *model;
         REQUIRE(det_model_open(argv[i], &model) == DET_OK, "%s", det_last_error());
-        plan_network(model, 1);
-        plan_network(model, 64);
+        for (int max_batch = 1; max_batch <= 64; max_batch += 63) {
+            int n = plan_network(model, max_batch, 1), n_with_threads = plan_network(model, max_batch, 0);
+            CHECK_MSG(n == n_with_threads, "%d kernels with one thread, %d with several", n, n_with_threads);
+        }
         det_model_close(model);
     }
     absent_device_close();
