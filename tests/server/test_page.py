@@ -23,7 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
-    """One headless Chromium with one page. Messages are JSON with a zero byte behind each."""
+    """One headless Chromium with one page at a time. Messages are JSON with a zero byte behind each."""
 
     def __init__(self, folder):
         ours_in, theirs_out = os.pipe()
@@ -41,11 +41,18 @@ class Browser:
         os.close(theirs_in)
         os.close(theirs_out)
         self.reader, self.writer = ours_in, os.fdopen(ours_out, "wb", buffering=0)
-        self.buffer, self.number, self.session, self.complaints = b"", 0, None, []
-        page = next(each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page")
-        self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        self.buffer, self.number, self.page, self.session, self.complaints = b"", 0, None, None, []
+
+    def show(self, url):
+        """A new page in place of the old one, whose requests under way and late complaints go with it."""
+        former, self.session, self.complaints = self.page, None, []
+        self.page = self.call("Target.createTarget", url="about:blank")["targetId"]
+        if former:
+            self.call("Target.closeTarget", targetId=former)
+        self.session = self.call("Target.attachToTarget", targetId=self.page, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.call(f"{domain}.enable")
+        self.call("Page.navigate", url=url)
 
     def receive(self):
         end = time.monotonic() + PATIENCE
@@ -66,7 +73,8 @@ class Browser:
         self.writer.write(json.dumps(message).encode() + b"\0")
         while True:
             answer = self.receive()
-            if answer.get("method") == "Runtime.exceptionThrown" or answer.get("params", {}).get("entry", {}).get("level") == "error":
+            wrong = answer.get("method") == "Runtime.exceptionThrown" or answer.get("params", {}).get("entry", {}).get("level") == "error"
+            if wrong and answer.get("sessionId") == self.session:
                 self.complaints.append(answer["params"])
             if answer.get("id") == self.number:
                 if "error" in answer:
@@ -131,8 +139,7 @@ class Page(ServerCase):
         shutil.rmtree(cls.folder, ignore_errors=True)
 
     def open(self, server):
-        self.browser.complaints.clear()
-        self.browser.call("Page.navigate", url=f"http://127.0.0.1:{server.port}/")
+        self.browser.show(f"http://127.0.0.1:{server.port}/")
         self.browser.until(f"document.readyState === 'complete' && {STATUS}.startsWith('Choose')", "the page")
 
     def write(self, name, data):
@@ -183,8 +190,7 @@ class Page(ServerCase):
 
     def test_docs(self):
         server = self.serve()
-        self.browser.complaints.clear()
-        self.browser.call("Page.navigate", url=f"http://127.0.0.1:{server.port}/docs")
+        self.browser.show(f"http://127.0.0.1:{server.port}/docs")
         self.browser.until("document.readyState === 'complete' && document.title === 'libdetect: the API'", "the page")
         self.browser.screenshot("docs.png")
         self.assertEqual(self.browser.complaints, [])
