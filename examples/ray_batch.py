@@ -151,8 +151,10 @@ def run(given: argparse.Namespace) -> Dict[str, int]:
         options["n_threads"] = given.threads
     if given.size:
         options["input_size"] = given.size
-    paths = Path(given.model or libdetect.default_model()), given.pictures, given.output
-    arguments = [str(path.resolve()) for path in paths]
+    model = given.model or libdetect.default_model()
+    if Path(model).exists():  # else it is the name of a model that comes with libdetect
+        model = str(Path(model).resolve())
+    arguments = model, str(given.pictures.resolve()), str(given.output.resolve())
     done = ray.data.from_items(list(read_shards(given.output, missing))).map_batches(
         Worker,
         fn_constructor_args=(*arguments, options, given.score),
@@ -178,7 +180,7 @@ def parse_size(text: str) -> "tuple[int, int]":
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", help="model file; default: libdetect.default_model()")
+    parser.add_argument("--model", help="model file, or the name of one that comes with libdetect; default: libdetect.default_model()")
     parser.add_argument("--output", required=True, type=Path, help="folder of the results; the same to go on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="contexts at a time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each")

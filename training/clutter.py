@@ -1,6 +1,6 @@
-"""Drawn pictures of no face: overlapping shapes in the colours of real pictures, rows of keys, words, balls; faces drawn
-with a few strokes; and faces whose parts have changed places.  Pictures without faces are few, and what looks a little like
-a face is rarer still."""
+"""Drawn pictures of no face: overlapping shapes in the colours of real pictures, rows of keys, words, balls, fruit; faces and
+skulls drawn with a few strokes; and faces whose parts have changed places.  Pictures without faces are few, and what looks a
+little like a face is rarer still."""
 import string
 
 import cv2
@@ -74,46 +74,92 @@ def _ball(image, rng, colour, centre, size):
     part[:] = part + (ball - part.astype(np.float32)) * inside
 
 
+class _Pen:
+    """Draws in the units of a face: its middle is 0, 0, its height 2."""
+
+    def __init__(self, image, rng, centre, size):
+        self.image, self.centre, self.half = image, centre, size / 2
+        self.turn = float(rng.normal(0, 12))
+        self.cosine, self.sine = np.cos(np.radians(self.turn)), np.sin(np.radians(self.turn))
+        self.width = max(1, int(size * rng.uniform(0.01, 0.05)))
+
+    def at(self, x, y):
+        return (int(self.centre[0] + self.half * (self.cosine * x - self.sine * y)),
+                int(self.centre[1] + self.half * (self.sine * x + self.cosine * y)))
+
+    def arc(self, x, y, a, b, paint, begin=0, end=360, filled=False):
+        axes = max(1, int(a * self.half)), max(1, int(b * self.half))
+        cv2.ellipse(self.image, self.at(x, y), axes, self.turn, begin, end, paint, -1 if filled else self.width, cv2.LINE_AA)
+
+    def area(self, paint, *corners):
+        cv2.fillPoly(self.image, [np.int32([self.at(*corner) for corner in corners])], paint, cv2.LINE_AA)
+
+    def line(self, paint, *corners):
+        cv2.polylines(self.image, [np.int32([self.at(*corner) for corner in corners])], False, paint, self.width, cv2.LINE_AA)
+
+
+def _inks(rng, colour):
+    """A drawing's paint and ink; None: nothing is painted below the ink."""
+    paint = (255, 255, 255) if rng.random() < 0.4 else colour() if rng.random() < 0.7 else None
+    return paint, (0, 0, 0) if rng.random() < 0.7 else colour()
+
+
+def _teeth(pen, rng, ink, a, top, bottom):
+    """A row of them, 2 a wide."""
+    pen.area((255, 255, 255), (-a, top), (a, top), (a, bottom), (-a, bottom))
+    for x in np.linspace(-a, a, int(rng.integers(4, 9))):
+        pen.line(ink, (x, top), (x, bottom))
+    pen.line(ink, (-a, (top + bottom) / 2), (a, (top + bottom) / 2))
+
+
 def _drawn_face(image, rng, colour, centre, size):
-    """A smiley, a skull, a mask: flat paint and ink, as on mugs and signs."""
-    turn, half = float(rng.normal(0, 12)), size / 2
-    paint, ink = (255, 255, 255) if rng.random() < 0.4 else colour(), (0, 0, 0) if rng.random() < 0.7 else colour()
-    line = max(1, int(size * rng.uniform(0.01, 0.05)))
-    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-
-    def at(x, y):
-        return int(centre[0] + half * (c * x - s * y)), int(centre[1] + half * (s * x + c * y))
-
-    def oval(x, y, a, b, paint, width=-1):
-        cv2.ellipse(image, at(x, y), (max(1, int(a * half)), max(1, int(b * half))), turn, 0, 360, paint, width, cv2.LINE_AA)
-
-    def area(paint, *corners):
-        cv2.fillPoly(image, [np.int32([at(*corner) for corner in corners])], paint, cv2.LINE_AA)
-
-    wide, skull = rng.uniform(0.65, 1), rng.random() < 0.4
+    """A smiley or a mask: flat paint and ink, as on mugs and signs."""
+    pen, (paint, ink), wide = _Pen(image, rng, centre, size), _inks(rng, colour), rng.uniform(0.65, 1)
     if rng.random() < 0.8:
-        head = (0, -0.15, wide, 0.8) if skull else (0, 0, wide, 1)
-        oval(*head, paint)
-        if skull:                           # the jaw
-            area(paint, (-0.5 * wide, 0.3), (0.5 * wide, 0.3), (0.4 * wide, 0.95), (-0.4 * wide, 0.95))
-        oval(*head, ink, line)
+        if paint is not None:
+            pen.arc(0, 0, wide, 1, paint, filled=True)
+        pen.arc(0, 0, wide, 1, ink)
     eye, eye_y = rng.uniform(0.08, 0.3), rng.uniform(-0.35, 0)
     for side in (-1, 1):
         if rng.random() < 0.3:
-            oval(side * 0.42 * wide, eye_y, eye * 1.4, eye * 1.4, (255, 255, 255))
-        oval(side * 0.42 * wide, eye_y, eye, eye * rng.uniform(0.6, 1.5), ink)
+            pen.arc(side * 0.42 * wide, eye_y, eye * 1.4, eye * 1.4, (255, 255, 255), filled=True)
+        pen.arc(side * 0.42 * wide, eye_y, eye, eye * rng.uniform(0.6, 1.5), ink, filled=True)
     if rng.random() < 0.5:
-        area(ink, (0, 0.05), (-0.1, 0.3), (0.1, 0.3))
+        pen.area(ink, (0, 0.05), (-0.1, 0.3), (0.1, 0.3))
     low, a = rng.uniform(0.4, 0.6), rng.uniform(0.2, 0.5) * wide
-    if rng.random() < 0.4:                  # teeth
-        area((255, 255, 255), (-a, low), (a, low), (a, low + 0.2), (-a, low + 0.2))
-        for x in np.linspace(-a, a, int(rng.integers(4, 9))):
-            cv2.line(image, at(x, low), at(x, low + 0.2), ink, line, cv2.LINE_AA)
-        cv2.line(image, at(-a, low + 0.1), at(a, low + 0.1), ink, line, cv2.LINE_AA)
+    if rng.random() < 0.3:
+        _teeth(pen, rng, ink, a, low, low + 0.2)
     else:                                   # a mouth that smiles, or does not
         up = 0 if rng.random() < 0.7 else 180
-        cv2.ellipse(image, at(0, low), (max(1, int(a * half)), max(1, int(rng.uniform(0.05, 0.35) * half))), turn, up, up + 180, ink,
-                    -1 if rng.random() < 0.3 else line, cv2.LINE_AA)
+        pen.arc(0, low, a, rng.uniform(0.05, 0.35), ink, up, up + 180, rng.random() < 0.3)
+
+
+def _skull(image, rng, colour, centre, size):
+    """As on flags, bottles and mugs, often before crossed bones, sometimes with a patch on one eye."""
+    pen, (paint, ink), wide = _Pen(image, rng, centre, size), _inks(rng, colour), rng.uniform(0.65, 0.9)
+    cheek, jaw = rng.uniform(0.75, 0.95) * wide, rng.uniform(0.35, 0.65) * wide
+    if rng.random() < 0.6:
+        for side in (-1, 1):
+            for end in ((1.2 * side, 1.35), (-1.2 * side, 0.55)):
+                pen.arc(*end, 0.14, 0.14, ink)
+            for d in (-0.07, 0.07):
+                pen.line(ink, (1.15 * side, 1.3 + d), (-1.15 * side, 0.6 + d))
+    low = rng.uniform(0.75, 1.0)
+    side = [(cheek, 0.1), (0.95 * cheek, 0.35), (1.1 * jaw, 0.45), (jaw, 0.9 * low), (0.6 * jaw, low)]
+    outline = side + [(-x, y) for x, y in side[::-1]]
+    if paint is not None:
+        pen.area(paint, *outline)
+        pen.arc(0, -0.2, wide, 0.8, paint, filled=True)
+    pen.arc(0, -0.2, wide, 0.8, ink, 150, 390)
+    pen.line(ink, *outline)
+    eye, eye_y, apart = rng.uniform(0.18, 0.3), rng.uniform(-0.1, 0.1), rng.uniform(0.4, 0.5) * wide
+    patch = rng.choice([-1, 1]) if rng.random() < 0.4 else 0
+    for k in (-1, 1):
+        pen.arc(k * apart, eye_y, eye * (1.15 if k == patch else 1), eye * rng.uniform(0.7, 1.1), ink, filled=True)
+    if patch:
+        pen.line(ink, (-patch * 0.7 * wide, -0.8), (patch * apart, eye_y - 0.2), (patch * wide, eye_y - 0.1))
+    pen.area(ink, (0, 0.18), (-0.1, 0.42), (0, 0.36), (0.1, 0.42))
+    _teeth(pen, rng, ink, 0.8 * jaw, 0.55, rng.uniform(0.65, 0.75))
 
 
 def scribble(image, rng, count, colour):
@@ -123,7 +169,7 @@ def scribble(image, rng, count, colour):
         size = log_uniform(rng, 6, 0.9 * side)
         x, y = rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0])
         kind = rng.random() if size > 20 else 1.0
-        draw = _drawn_face if kind < 0.2 else _ball if kind < 0.4 else _shape
+        draw = _drawn_face if kind < 0.12 else _skull if kind < 0.24 else _ball if kind < 0.4 else _shape
         if draw is _ball and rng.random() < 0.5:
             size = rng.uniform(0.2, 0.8) * side
         draw(image, rng, colour, np.float64([x, y]), size)
@@ -134,9 +180,24 @@ def scribble(image, rng, count, colour):
                 part[:] = light_gradient(part, rng, rng.uniform(0.1, 0.6))
 
 
+def still_life(rng, side, colour):
+    """Fruit and nuts before a plain, often white ground: balls of a few sizes that lie on one another."""
+    out = np.empty((side, side, 3), np.uint8)
+    out[:] = 255 if rng.random() < 0.4 else colour()
+    heap, spread = rng.uniform(0.3, 0.7, 2) * side, rng.uniform(0.1, 0.35, 2) * side
+    for size in log_uniform(rng, 0.15, 0.7) * side * np.sort(rng.uniform(0.5, 1.2, rng.integers(1, 6)))[::-1]:
+        _ball(out, rng, colour, rng.normal(heap, spread), size)
+    grains, size = palette(rng) if rng.random() < 0.5 else colour, log_uniform(rng, 0.03, 0.2) * side
+    for _ in range(rng.integers(0, 30)):
+        _ball(out, rng, grains, rng.normal(heap + [0, rng.uniform(-0.1, 0.3) * side], spread * 1.5), size * rng.uniform(0.7, 1.3))
+    return light_gradient(out, rng, rng.uniform(0, 0.5))
+
+
 def clutter(rng, side, image=None):
     """A whole picture of shapes, in the colours of `image` (RGB bytes) if given."""
     colour = palette(rng, image)
+    if rng.random() < 0.4:
+        return still_life(rng, side, colour)
     out = np.empty((side, side, 3), np.uint8)
     out[:] = colour()
     scribble(out, rng, int(log_uniform(rng, 8, 90)), colour)

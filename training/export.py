@@ -28,16 +28,20 @@ def published(path, variant):
     return out
 
 
+def mean(states):
+    return {k: sum(s[k] for s in states) / len(states) for k in states[0]}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("checkpoint")
+    p.add_argument("checkpoints", nargs="+", help="of one run, or of runs that follow one another: the mean of their weights")
     p.add_argument("model_file", help="ends in .safetensors for a model file, in .pth for a small checkpoint alone")
     p.add_argument("--variant", default="2.5g-kps")
     p.add_argument("--score", type=float, help="default score threshold, written into the model file [the published one]")
     p.add_argument("--full", action="store_true", help="store float32, not float16")
     p.add_argument("--licence", default="", help="of the weights, written into the model file")
     args = p.parse_args()
-    state = published(args.checkpoint, args.variant)
+    state = mean([published(path, args.variant) for path in args.checkpoints])
     if args.model_file.endswith(".pth"):
         torch.save({"state_dict": {k: v if args.full or v.dim() != 4 else v.half() for k, v in state.items()}}, args.model_file)
         return 0

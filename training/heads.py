@@ -14,12 +14,17 @@ from augment import log_uniform
 from data import ByteStore, Picture, sizes
 from portraits import LEVELS
 
-PER_PORTRAIT = 4
+PER_PORTRAIT = 6
 TURNED = "turned"                # the set that turned heads belong to
 SEEN_FROM = (25, 100)            # degrees that heads are turned by, either way
 PARTS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-tongue")
 MACRO = "mpfb2/targets/macrodetails/%s.target.gz"
 UNIT = "faceunits01/targets/faceunits/%s.target"
+SIDES = ("Left", "Right")
+# Changes of a face beside an open mouth: name, sides, how often they are seen, and how often in those who shout.
+MOODS = (("mouthFunnel", ("",), 0.15, 0.15), ("mouthPucker", ("",), 0.1, 0.0), ("browInnerUp", ("",), 0.2, 0.1), ("cheekPuff", ("",), 0.1, 0.0),
+         ("mouthSmile", SIDES, 0.25, 0.1), ("mouthFrown", SIDES, 0.2, 0.2), ("eyeBlink", SIDES, 0.2, 0.2), ("browDown", SIDES, 0.2, 0.6),
+         ("noseSneer", SIDES, 0.1, 0.6), ("mouthStretch", SIDES, 0.1, 0.6), ("mouthUpperUp", SIDES, 0.1, 0.6), ("cheekSquint", SIDES, 0.1, 0.6))
 MOUTH_LEFT = 7182                # the mesh's point at the left corner of the mouth
 # Lengths of the mesh, in its own units (decimetres); those of the head count from the eyes.
 NECK, WAIST = -1.05, -3.2        # heights where clothes begin and where the figure ends
@@ -90,16 +95,13 @@ class Mesh:
         return points + self.target(MACRO % ("universal-%s-%s-averagemuscle-%sweight" % (sex, age, weight)))
 
     def expression(self, rng):
-        """How a face's mood moves its points; one in three mouths is open."""
-        moved = np.zeros_like(self.points)
-        if rng.random() < 0.35:
-            moved += self.target(UNIT % "jawOpen") * np.float32(rng.uniform(0.15, 0.95))
-        for name, chance in (("mouthFunnel", 0.15), ("mouthPucker", 0.1), ("browInnerUp", 0.2), ("cheekPuff", 0.1)):
-            if rng.random() < chance:
-                moved += self.target(UNIT % name) * np.float32(rng.uniform(0.2, 0.8))
-        for name, chance in (("mouthSmile", 0.3), ("mouthFrown", 0.2), ("eyeBlink", 0.2), ("browDown", 0.2)):
-            if rng.random() < chance:
-                moved += sum(self.target(UNIT % (name + side)) for side in ("Left", "Right")) * np.float32(rng.uniform(0.2, 0.9))
+        """How a face's mood moves its points; every other mouth is open, one in five shouts."""
+        moved, mood = np.zeros_like(self.points), rng.random()
+        if mood < 0.5:
+            moved += self.target(UNIT % "jawOpen") * np.float32(rng.uniform(0.7, 1.0) if mood < 0.2 else rng.uniform(0.15, 0.95))
+        for name, sides, chance, shouting in MOODS:
+            if rng.random() < (shouting if mood < 0.2 else chance):
+                moved += sum(self.target(UNIT % (name + side)) for side in sides) * np.float32(rng.uniform(0.2, 0.9))
         return moved
 
     def landmarks(self, points):
@@ -198,19 +200,23 @@ class Sitter:
         self.mouth_x, self.mouth_y = np.abs(landmarks[3:, 0]).mean(), landmarks[3:, 1].mean()
         (left, self.bottom), (right, self.top) = self.fit.back(np.float64([box[[0, 3]], box[[2, 1]]]))
         self.half = (right - left) / 2                # of the face's width
+        kind = rng.random()
+        self.bald, self.shaved = kind < 0.18, 0.18 <= kind < 0.36
 
     def hair(self):
         """Hair's weight at every point, 0..1, and how far it stands: above a line from the forehead over the ears to the nape."""
         x, y, z = self.rest.T
-        bald, long_hair = self.rng.random() < 0.2, self.rng.random() < 0.25
+        long_hair = self.rng.random() < 0.25
         heights = [0.7, 0.3, -0.9, -1.1, -1.2]
         if not long_hair:
             heights = [self.rng.uniform(0.55, 0.75), self.rng.uniform(0.1, 0.5), -0.15, -0.4, -0.7]
         line = self.eye_y + np.interp(-z, np.float64([0.05, 0.5, 0.85, 1.4, 1.9]) - self.eye_z, heights)
-        hair = _smooth(y - line, -0.05, 0.12) * (self.mesh.parts == 0) * (not bald)
+        hair = _smooth(y - line, -0.05, 0.12) * (self.mesh.parts == 0) * (not self.bald)
         if not long_hair:
             ears = (np.abs(z - self.eye_z - EAR) < 0.28) & (np.abs(y - self.eye_y + 0.15) < 0.42) & (np.abs(x) > 0.62)
             hair[ears] = 0
+        if self.shaved:
+            return hair * self.rng.uniform(0.1, 0.6), 0 * hair
         return hair, hair * self.rng.uniform(0.03, 0.28 if long_hair else 0.2)
 
     def region(self):
@@ -229,7 +235,8 @@ class Sitter:
         x, y, z = at.T
         side = np.abs(x)
         behind = np.maximum(_smooth(self.eye_z - z, 0.3, 0.7), _smooth(side, 0.7 * self.half, 0.9 * self.half))[:, None]
-        seen = np.stack([np.minimum(side, 0.85 * self.half) * np.sign(x), np.clip(y, self.bottom + 0.05, None)], 1)
+        highest = self.top - 0.2 if self.bald or self.shaved else None        # below the portrait's own hair
+        seen = np.stack([np.minimum(side, 0.85 * self.half) * np.sign(x), np.clip(y, self.bottom + 0.05, highest)], 1)
         level = self.eye_y - 0.42
         cheek = np.stack([0.5 * self.half * np.sign(x), level + 0.2 * (y - level)], 1)
         colours = self._portrait_at(seen, pixels)
@@ -269,7 +276,7 @@ def _blend(under, over, weight):
 
 def _look_aside(rng):
     """A turn to the left or right and a nod: a matrix to multiply points [n, 3] with from the right."""
-    yaw, pitch = np.radians(rng.uniform(*SEEN_FROM) * rng.choice([-1, 1])), np.radians(rng.normal(0, 9))
+    yaw, pitch = np.radians(rng.uniform(*SEEN_FROM) * rng.choice([-1, 1])), np.radians(rng.normal(0, 12))
     c, s, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
     return np.float32([[c, 0, -s], [0, 1, 0], [s, 0, c]]) @ np.float32([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
 
@@ -342,7 +349,8 @@ def head_store(cache, folder, portraits, people):
                     yield "%s|%d" % (name, level), cv2.resize(rgba, None, fx=f, fy=f, interpolation=cv2.INTER_AREA) if f < 1 else rgba
 
     store = ByteStore(path) if os.path.exists(path + ".json") else None
-    if store is None or {n.split("#")[0] for n in store.names} != {p.name for p in known}:
+    wanted = {"%s#%d" % (p.name, k) for p in known for k in range(PER_PORTRAIT)}
+    if store is None or {n for n in store.names if "|" not in n} != wanted:
         ByteStore.write(path, arrays())
         store = ByteStore(path)
     pictures = []

@@ -23,6 +23,7 @@ from losses import KEYPOINT_WEIGHT, detection_loss, teacher_loss
 from network import MEAN, SCALE, DamoFD, load_checkpoint
 from portraits import portrait_store
 from scenes import KINDS, Scenes
+from team import Team
 from things import thing_store
 
 WARM_UP = 4000           # samples, or a tenth of a short run
@@ -42,15 +43,18 @@ class Samples(Dataset):
 
 
 class Batches:
-    """Lists of (sample number, side), from sample `start` on; a batch has one side."""
+    """Lists of (sample number, side), from sample `start` on; a batch has one side. Of a team, this process's share."""
 
-    def __init__(self, start, end, batch, side_at):
-        self.start, self.end, self.batch, self.side_at = start, end, batch, side_at
+    def __init__(self, start, end, batch, side_at, team):
+        if batch % team.size:
+            raise SystemExit("--batch: %d samples cannot be shared by %d processes" % (batch, team.size))
+        self.start, self.end = start, end - (end - start) % team.size
+        self.batch, self.side_at, self.team = batch, side_at, team
 
     def __iter__(self):
         for first in range(self.start, self.end, self.batch):
             side = self.side_at(first)
-            yield [(n, side) for n in range(first, min(first + self.batch, self.end))]
+            yield [(n, side) for n in self.team.share(range(first, min(first + self.batch, self.end)))]
 
     def __len__(self):
         return -(-(self.end - self.start) // self.batch)
@@ -134,7 +138,7 @@ def options():
     p.add_argument("--resume", action="store_true", help="go on from OUT/last.pth")
     p.add_argument("--samples", type=int, default=120000, help="length of the whole run [120000]")
     p.add_argument("--until", type=int, help="stop here, before the end of the run, to go on with --resume")
-    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--batch", type=int, default=16, help="samples in a step, of all processes together [16]")
     p.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate; for fine-tuning 2e-4 [1.5e-3]")
     p.add_argument("--decay", type=float, default=0.02, help="weight decay [0.02]")
     p.add_argument("--sides", default="256:0.4,320:0.35,480:0.25", help="side of the square input and its share of the samples")
@@ -146,8 +150,8 @@ def options():
     p.add_argument("--heads", help="folder of MakeHuman's mesh and targets, to see portraits from the side (heads.py) [none]")
     p.add_argument("--turned", type=float, default=0.3, help="with --heads, share of pasted people that look aside [0.3]")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--threads", type=int, default=os.cpu_count())
-    p.add_argument("--workers", type=int, default=2, help="processes that make samples [2]")
+    p.add_argument("--threads", type=int, help="of each process [all CPUs', shared by the processes]")
+    p.add_argument("--workers", type=int, default=2, help="processes that make samples, beside each that trains [2]")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--bf16", action="store_true", help="bfloat16 where it is safe: twice as fast on CPUs that have it (PyTorch 2)")
     p.add_argument("--compile", action="store_true", help="torch.compile: a third faster, needs a C++ compiler (PyTorch 2)")
@@ -163,14 +167,14 @@ def weight_groups(model, decay):
     return [{"params": kernels, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def prepare(args):
+def prepare(args, say):
     """Model, average, optimiser and the number of samples already seen."""
     model = DamoFD(args.variant)
     seen, last = 0, os.path.join(args.out, "last.pth")
     if args.init:
         missing, left = model.load_state_dict(load_checkpoint(args.init), strict=False)
         missing = [name for name in missing if "num_batches" not in name]
-        print("from %s; new: %s; unused: %s" % (args.init, missing or "nothing", left or "nothing"))
+        say("from %s; new: %s; unused: %s" % (args.init, missing or "nothing", left or "nothing"))
     model = model.to(args.device, memory_format=torch.channels_last)
     average = Average(model, 0.999)
     optimiser = torch.optim.AdamW(weight_groups(model, args.decay), lr=args.rate)
@@ -191,13 +195,8 @@ def load_teacher(args):
     return torch.compile(teacher, dynamic=False) if args.compile else teacher
 
 
-def main():
-    args = options()
-    os.makedirs(args.out, exist_ok=True)
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
-    train, validation = load(args.faces, 0.0 if args.all else HELD_OUT)
+def make_scenes(args, train, validation):
+    """What samples are made from: decoded pictures, cut-out people, turned heads, which stay in the cache."""
     cache = args.cache or os.path.join(args.out, "cache")
     pixels = pixel_store(args.faces, cache, train + validation)
     portraits = [p for p in train if p.set in PORTRAIT_SETS and len(p.boxes) == 1]
@@ -212,29 +211,45 @@ def main():
     except OSError as error:
         raise SystemExit("--heads: %s" % error)
     try:
-        scenes = Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets), things, heads, args.turned)
+        return Scenes(train, pixels, people, shares(args.kinds), args.narrow, shares(args.sets), things, heads, args.turned)
     except ValueError as error:
         raise SystemExit("--kinds, --sets: %s" % error)
-    model, average, optimiser, seen = prepare(args)
+
+
+def main():
+    args, team = options(), Team()
+    args.device = team.join(args.device)
+    args.threads = args.threads or max(1, os.cpu_count() // team.local_size)
+    os.makedirs(args.out, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+
+    def say(text):
+        if team.rank == 0:
+            print(text, flush=True)
+            with open(os.path.join(args.out, "log.txt"), "a", encoding="utf-8") as log:
+                log.write(text + "\n")
+
+    train, validation = load(args.faces, 0.0 if args.all else HELD_OUT)
+    with team.one_first():
+        scenes = make_scenes(args, train, validation)
+    model, average, optimiser, seen = prepare(args, say)
     side_at = stages(args.sides, args.samples, args.batch)
     end = min(args.samples, args.until or args.samples)
-    loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, end, args.batch, side_at),
+    loader = DataLoader(Samples(scenes, args.seed), batch_sampler=Batches(seen, end, args.batch, side_at, team),
                         collate_fn=collate, num_workers=args.workers, worker_init_fn=start_worker)
     teacher = load_teacher(args) if args.teacher else None
     network = torch.compile(model, dynamic=False) if args.compile else model
-    log = open(os.path.join(args.out, "log.txt"), "a", encoding="utf-8")
-    with open(os.path.join(args.out, "options.json"), "w", encoding="utf-8") as f:
-        json.dump(vars(args), f, indent=1)
-
-    def say(text):
-        print(text, flush=True)
-        log.write(text + "\n")
-        log.flush()
+    if team.rank == 0:
+        with open(os.path.join(args.out, "options.json"), "w", encoding="utf-8") as f:
+            json.dump(vars(args), f, indent=1)
 
     def checkpoint():
-        save(os.path.join(args.out, "last.pth"),
-             {"variant": args.variant, "state_dict": average.state, "model": model.state_dict(), "samples": seen,
-              "steps": average.steps, "optimiser": optimiser.state_dict()["state"]})   # tensors and whole numbers alone: safe to read
+        if team.rank == 0:
+            save(os.path.join(args.out, "last.pth"),
+                 {"variant": args.variant, "state_dict": average.state, "model": model.state_dict(), "samples": seen,
+                  "steps": average.steps, "optimiser": optimiser.state_dict()["state"]})   # tensors and whole numbers alone: safe to read
 
     say("%d training pictures, %d held out; samples %d to %d on %s, PyTorch %s"
         % (len(train), len(validation), seen, args.samples, args.device, torch.__version__))
@@ -258,8 +273,9 @@ def main():
         loss = sum(losses)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        team.average(model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        seen += len(images)
+        seen += team.size * len(images)
         if not torch.isfinite(norm):
             say("%d: a gradient that is not finite; step left out" % seen)
             continue

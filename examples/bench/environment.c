@@ -1,6 +1,6 @@
 #include "environment.h"
 
-#include "default_model.h"
+#include "find_model.h"
 #include "document.h"
 #include "sha256.h"
 #include "text.h"

@@ -1,7 +1,7 @@
 /* detect-bench MODEL: environment, initialise, then for every setting every scenario, which warms up, measures and
  * summarises. */
 #include "bench.h"
-#include "default_model.h"
+#include "find_model.h"
 #include "document.h"
 #include "environment.h"
 #include "meter.h"
@@ -241,7 +241,7 @@ static int measure_all(bench *b) {
 }
 
 static int open_model(bench *b) {
-    const char *path = default_model(b->given->model, b->model_room, sizeof b->model_room);
+    const char *path = find_model(b->given->model, b->model_room, sizeof b->model_room);
     if (path == NULL) {
         complain("no model: this build comes without one; name one or set LIBDETECT_MODEL; 'detect models' says how to "
                  "make one");

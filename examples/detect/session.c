@@ -2,7 +2,7 @@
 
 #include "session.h"
 
-#include "default_model.h"
+#include "find_model.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ int session_open(session *opened, const options *given, uint32_t flags) {
     *opened = (session){.info.struct_size = sizeof opened->info, .plan.struct_size = sizeof opened->plan};
     bool first_path = given->command == COMMAND_INFO && given->n_paths > 0;
     char room[4096];
-    const char *path = default_model(first_path ? given->paths[0] : given->model, room, sizeof room);
+    const char *path = find_model(first_path ? given->paths[0] : given->model, room, sizeof room);
     if (path == NULL) {
         complain("no model: this build comes without one; give --model FILE or set LIBDETECT_MODEL; 'detect models' "
                  "says how to make one");

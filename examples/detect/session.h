@@ -11,7 +11,7 @@ typedef struct session {
     det_context_info plan;
 } session;
 
-/* Opens --model, or what default_model finds. `flags` are DET_CONTEXT_* bits.
+/* Opens --model, or what find_model finds. `flags` are DET_CONTEXT_* bits.
  * Returns EXIT_DONE, or EXIT_MODEL after complaining; close it in either case. */
 int session_open(session *opened, const options *given, uint32_t flags);
 

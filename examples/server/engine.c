@@ -1,7 +1,7 @@
 #include "engine.h"
 
 #include "clock.h"
-#include "default_model.h"
+#include "find_model.h"
 #include "detectors.h"
 #include "log.h"
 #include "metrics.h"
@@ -179,7 +179,7 @@ void engine_print_metrics(engine *e, FILE *file) {
 
 static bool open_model(engine *e) {
     char room[4096];
-    const char *path = default_model(e->given->model, room, sizeof room);
+    const char *path = find_model(e->given->model, room, sizeof room);
     if (path == NULL) {
         complain("no model: this build comes without one; give --model FILE or set LIBDETECT_MODEL");
         return false;

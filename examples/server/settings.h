@@ -10,7 +10,7 @@
 enum { MAX_DEVICES = 16 };
 
 typedef struct settings {
-    const char *model;    /* NULL: what default_model finds */
+    const char *model;    /* NULL: what find_model finds */
     const char *address;  /* numeric, IPv4 or IPv6 */
     int32_t port;         /* 0: any that is free */
     int32_t http_threads; /* that talk to clients */

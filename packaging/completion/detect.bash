@@ -8,7 +8,7 @@ _detect() {
     --precision) COMPREPLY=($(compgen -W "auto fp32 tf32 fp16 bf16" -- "$word")) ;;
     --draw) COMPREPLY=($(compgen -d -- "$word")) ;;
     --size | --threads | --batch | --score | --iou | --classes | --max-objects | --video | --max-latency | --max-side | --max-bytes) COMPREPLY=() ;;
-    --model) COMPREPLY=($(compgen -f -- "$word")) ;;
+    --model) COMPREPLY=($(compgen -f -W "damofd-0.5g-kps damofd-2.5g-kps" -- "$word")) ;;
     *)
         case $word in
         -*)

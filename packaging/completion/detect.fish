@@ -1,6 +1,6 @@
 # fish completion for detect(1)
 complete -c detect -n __fish_is_first_arg -a 'info models'
-complete -c detect -l model -rF -d 'Model file'
+complete -c detect -l model -rF -a 'damofd-0.5g-kps damofd-2.5g-kps' -d 'Model file'
 complete -c detect -l device -x -a 'auto cpu cuda' -d 'Where to run'
 complete -c detect -l precision -x -a 'auto fp32 tf32 fp16 bf16' -d 'Arithmetic'
 complete -c detect -l size -x -d "Size of the network's input, WxH"

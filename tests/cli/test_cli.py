@@ -132,7 +132,7 @@ class WithoutModel(CliTest):
     def test_models(self):
         done = call("models")
         self.expect(done, DONE, lines=0)
-        for text in ("damofd", "scrfd", "yolov8", "34g-kps", "comes with libdetect", "python3 -m libdetect.convert"):
+        for text in ("damofd", "scrfd", "34g-kps", "come with libdetect", "--model damofd-0.5g-kps", "-m libdetect.convert"):
             self.assertIn(text, done.stdout)
 
     def test_wrong_usage(self):
@@ -183,6 +183,10 @@ class WithoutModel(CliTest):
         self.expect(call(picture, model="named.safetensors", tool=tool), NO_MODEL, "named.safetensors", lines=1)
         self.expect(call("--model", "said", picture, model="named", tool=tool), NO_MODEL, "said", lines=1)
         self.expect(call("info", "said", model="named", tool=tool), NO_MODEL, "said", lines=1)
+        other = self.write("prefix/bin/models/other-kps.safetensors", damaged)
+        for model, arguments, tried in (("other-kps", [picture], other), ("", ["--model", "other-kps", picture], other),
+                                        ("", ["info", "other-kps"], other), ("", ["info", "./other-kps"], "./other-kps")):
+            self.expect(call(*arguments, model=model, tool=tool), NO_MODEL, str(tried), lines=1)
 
     def test_unwritable_output(self):
         for arguments in (["--help"], ["--version"], ["models"]):

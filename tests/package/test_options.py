@@ -17,7 +17,7 @@ CLI = os.environ.get("DETECT_CLI", "detect")
 PROGRAMS = [name for name in ("detect", "detect-bench", "detect-server")  # the server needs a library that may be absent
             if Path(CLI).with_name(name).exists()]  # fmt: skip
 HEADINGS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO")
-DEFAULT_MODEL = "default: the environment's LIBDETECT_MODEL, else the face detector that comes with libdetect"
+DEFAULT_MODEL = "default: the environment's LIBDETECT_MODEL, else damofd-2.5g-kps, which finds faces"
 
 
 def output(*command, **keywords):
@@ -84,10 +84,16 @@ class Completion(unittest.TestCase):
         fish = (PACKAGING / "completion" / "detect.fish").read_text()
         self.assertEqual({"--" + name for name in re.findall(r" -l ([a-z-]+)", fish)}, self.wanted)
 
+    def test_completions_know_the_models(self):
+        models = {path.stem for path in (ROOT / "models").glob("*.safetensors")}
+        for name in ("detect.bash", "_detect", "detect.fish"):
+            text = (PACKAGING / "completion" / name).read_text()
+            self.assertEqual(set(re.findall(r"damofd-[a-z0-9.-]+", text)), models, name)
+
     def test_bash_completes(self):
         script = f"source {PACKAGING}/completion/detect.bash; COMP_WORDS=(detect %s); COMP_CWORD=%d; _detect; echo ${{COMPREPLY[@]}}"
         for words, expected in (("--agn", "--agnostic"), ("info --lay", "--layers"), ("--device cu", "cuda"),
-                                ("models --ver", "--version")):
+                                ("models --ver", "--version"), ("--model damofd-2", "damofd-2.5g-kps")):
             done = output("bash", "-c", script % (words, len(words.split())))
             self.assertEqual(done.strip(), expected, words)
 

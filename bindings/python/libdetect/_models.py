@@ -1,11 +1,11 @@
-"""Where the project's own face detector lies: the model that is used when none is named."""
+"""Where the models lie that come with libdetect, among them the face detector that is used when none is named."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
 
-NAME = "damofd-2.5g-kps.safetensors"
+DEFAULT = "damofd-2.5g-kps"
 
 
 def _places() -> Iterator[Path]:
@@ -18,16 +18,26 @@ def _places() -> Iterator[Path]:
         yield Path(prefix, "share", "libdetect", "models")
 
 
+def _find_bundled(name: str) -> Optional[str]:
+    paths = (place / f"{name}.safetensors" for place in _places())
+    return next((str(path) for path in paths if path.is_file()), None)
+
+
+def find_model(said: str) -> str:
+    """The path of a model file: `said`, or, where there is no such file, that of the model of this name that comes with
+    libdetect, such as "damofd-2.5g-kps". `said` when there is neither."""
+    if os.path.exists(said) or os.path.basename(said) != said or "\0" in said:
+        return said
+    return _find_bundled(said) or said
+
+
 def default_model() -> str:
-    """The model file that Model() opens: the environment's LIBDETECT_MODEL, else the project's own face detector.
+    """The path of the model that Model() opens: the environment's LIBDETECT_MODEL, else the project's own face detector.
 
     FileNotFoundError when this installation came without it."""
-    named = os.environ.get("LIBDETECT_MODEL")
-    if named:
-        return named
-    places = list(_places())
-    for place in places:
-        if (place / NAME).is_file():
-            return str(place / NAME)
-    tried = ", ".join(map(str, places))
-    raise FileNotFoundError(f"{NAME} is in none of {tried}: name a model file, or set LIBDETECT_MODEL")
+    said = os.environ.get("LIBDETECT_MODEL")
+    found = find_model(said) if said else _find_bundled(DEFAULT)
+    if found is None:
+        tried = ", ".join(map(str, _places()))
+        raise FileNotFoundError(f"{DEFAULT}.safetensors is in none of {tried}: name a model file, or set LIBDETECT_MODEL")
+    return found

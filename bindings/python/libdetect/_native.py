@@ -29,7 +29,7 @@ import numpy as np
 
 from . import _library
 from ._types import Array, DetectOptions, Detections, Picture
-from ._models import default_model
+from ._models import default_model, find_model
 from ._library import OBJECT_DTYPE, Error, check, lib, text
 from .pictures import Prepared, prepare_all
 
@@ -213,13 +213,16 @@ class _Handle:
 class Model(_Handle):
     """Weights and their description: immutable, shared by any number of threads and contexts.
 
-    source  name of a model file, or its bytes; None: what default_model() finds
+    source  a model file's path, or its bytes; or, where there is no such file, the name of a model that comes with
+            libdetect: "damofd-2.5g-kps"; None: what default_model() finds
     """
 
     def __init__(self, source: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, None] = None) -> None:
         handle = c_void_p()
         if source is None:
             source = default_model()
+        if isinstance(source, str):
+            source = find_model(source)
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)
             check(lib.det_model_open_memory(data, len(data), byref(handle)))
@@ -299,7 +302,7 @@ class Context(_Handle):
     precision       "auto" (fp32 on the CPU, fp16 on CUDA), "fp32", "tf32", "fp16" or "bf16"
     input_size      width, height of the network's input, multiples of 32; None: the model's own
     max_batch       most pictures in one run; longer lists are run in parts
-    n_threads       CPU threads; 0: one per core
+    n_threads       CPU threads; 0: one per core. On CUDA they compile while the context is made
     max_candidates  boxes per picture that enter NMS; 0: 4096
     profile_layers  time every layer of every run
     tune            CUDA: try the best few implementations of every convolution; creation takes seconds more

@@ -64,8 +64,9 @@ def _bytes(text: str) -> int:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and device")
-    group.add_argument("--model", metavar="FILE", help="model file; default: the environment's LIBDETECT_MODEL,"
-                       " else the face detector that comes with libdetect")
+    group.add_argument("--model", metavar="FILE|NAME",
+                       help="model file, or the name of a model that comes with libdetect, such as damofd-0.5g-kps;"
+                       " default: the environment's LIBDETECT_MODEL, else damofd-2.5g-kps, which finds faces")
     group.add_argument("--device", metavar="NAME", type=_device, default="auto",
                        help="auto, cpu, cuda, cuda:N or cuda:GPU-8a3f... (its UUID); auto takes a GPU that works,"
                        " else the CPU  [auto]")

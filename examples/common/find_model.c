@@ -1,6 +1,6 @@
 #define _POSIX_C_SOURCE 200809L
 
-#include "default_model.h"
+#include "find_model.h"
 
 #include "text.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MODEL_NAME "damofd-2.5g-kps.safetensors"
+#define DEFAULT_MODEL "damofd-2.5g-kps"
 
 /* Writes the running program's folder, without a slash at its end. 0 where the system does not say, or it is too long. */
 static size_t program_folder(char *room, size_t size) {
@@ -25,21 +25,27 @@ static size_t program_folder(char *room, size_t size) {
     return (size_t)(slash - room);
 }
 
-const char *default_model(const char *given, char *room, size_t size) {
-    if (given != NULL)
-        return given;
-    const char *named = getenv("LIBDETECT_MODEL");
-    if (named != NULL && named[0] != '\0')
-        return named;
-    static const char *const near[] = {"/models/" MODEL_NAME, "/../share/libdetect/models/" MODEL_NAME};
+/* The path of a model that comes with libdetect, in `room`; NULL when it is in none of the places. */
+static const char *find_bundled(const char *name, char *room, size_t size) {
+    static const char *const near[] = {"/models", "/../share/libdetect/models"};
     size_t folder = program_folder(room, size);
     for (size_t i = 0; folder > 0 && i < sizeof near / sizeof near[0]; i++) {
-        int n = snprintf(room + folder, size - folder, "%s", near[i]);
+        int n = snprintf(room + folder, size - folder, "%s/%s.safetensors", near[i], name);
         if (n > 0 && (size_t)n < size - folder && access(room, R_OK) == 0)
             return room;
     }
-    int n = snprintf(room, size, "%s", DET_MODELS_FOLDER "/" MODEL_NAME);
+    int n = snprintf(room, size, "%s/%s.safetensors", DET_MODELS_FOLDER, name);
     return n > 0 && (size_t)n < size && access(room, R_OK) == 0 ? room : NULL;
+}
+
+const char *find_model(const char *given, char *room, size_t size) {
+    const char *said = given != NULL ? given : getenv("LIBDETECT_MODEL");
+    if (said == NULL || (given == NULL && said[0] == '\0'))
+        return find_bundled(DEFAULT_MODEL, room, size);
+    if (strchr(said, '/') != NULL || access(said, F_OK) == 0)
+        return said;
+    const char *bundled = find_bundled(said, room, size);
+    return bundled != NULL ? bundled : said;
 }
 
 void complain_of_context(const char *model, det_status status) {
