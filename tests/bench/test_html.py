@@ -68,7 +68,7 @@ def pixels(path):
                           (abs(left + up - 2 * corner), 2, corner))[2]
             line[i] = (line[i] + (0, left, up, (left + up) // 2, nearest)[kind]) & 255
         above = bytes(line)
-        rows.append([tuple(line[x * step:x * step + 3]) for x in range(0, width, 7)])
+        rows.append([tuple(line[x * step:x * step + 3]) for x in range(width)])
     return width, height, rows
 
 
@@ -116,7 +116,7 @@ class Browser(unittest.TestCase):
         width, height, rows = pixels(shot)
         self.assertEqual((width, height), (WIDTH, HEIGHT))
         counts = {}
-        for row in rows[::3]:
+        for row in rows:
             for colour in row:
                 counts[colour] = counts.get(colour, 0) + 1
         return max(counts, key=counts.get), counts
@@ -127,7 +127,8 @@ class Browser(unittest.TestCase):
                 ("dark", ("--blink-settings=preferredColorScheme=0",), (18, 22, 29), (27, 33, 43), (96, 165, 250))):
             common, counts = self.look(name, *arguments)
             self.assertIn(common, (card, page))
-            self.assertGreater(counts.get(line, 0), 100, "the first line's colour")
+            # Whatever was measured, the curve goes up and down most of the chart's 335 rows, more than a pixel wide.
+            self.assertGreater(counts.get(line, 0), 400, "the first line's colour")
             self.assertGreater(len(counts), 100)
 
 
