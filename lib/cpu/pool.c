@@ -21,7 +21,11 @@ struct det_pool_threads {
     void *context;
     int n_tasks;
 
-    /* Round number << 32 | tasks not yet claimed. One word, so that a worker that wakes late, in the middle of another
+    /* Who sets one of these and then looks at another, to see whether the other side sleeps or is done, sets it by
+     * atomic_exchange: a load never overtakes that. It never overtakes atomic_store either, says C, but under qemu, on
+     * x86-64, it does for aarch64, and then both sides sleep for ever.
+     *
+     * Round number << 32 | tasks not yet claimed. One word, so that a worker that wakes late, in the middle of another
      * round or after it, claims a task of the current round or none; nobody waits for it. */
     atomic_uint_fast64_t state;
     atomic_int n_pending;  /* tasks not yet done */
@@ -103,7 +107,7 @@ static void await_tasks(det_threads *t) {
         relax();
     }
     pthread_mutex_lock(&t->mutex);
-    atomic_store(&t->caller_waits, true);
+    atomic_exchange(&t->caller_waits, true);
     while (atomic_load(&t->n_pending) > 0)
         pthread_cond_wait(&t->done, &t->mutex);
     atomic_store(&t->caller_waits, false);
@@ -121,7 +125,7 @@ void det_threads_run(det_threads *t, int n_tasks, det_task_fn task, void *contex
     t->n_tasks = n_tasks;
     atomic_store(&t->n_pending, n_tasks);
     uint_fast64_t round = (atomic_load(&t->state) >> 32) + 1;
-    atomic_store(&t->state, round << 32 | (uint32_t)n_tasks);
+    atomic_exchange(&t->state, round << 32 | (uint32_t)n_tasks);
     wake_workers(t);
     work(t, 0);
     await_tasks(t);
@@ -176,7 +180,7 @@ det_status det_threads_open(int n_threads, void (*start)(void *user), void *user
 void det_threads_close(det_threads *t) {
     if (!t)
         return;
-    atomic_store(&t->closing, true);
+    atomic_exchange(&t->closing, true);
     wake_workers(t);
     for (int i = 0; i < t->n_started; i++)
         pthread_join(t->handles[i], NULL);

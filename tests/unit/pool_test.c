@@ -88,6 +88,31 @@ static void test_short_lives(void) {
     det_threads_close(NULL);
 }
 
+static void spin_task(void *context, int task, int thread) {
+    (void)thread;
+    for (volatile int spin = 0; spin < ((const int *)context)[task]; spin++)
+        ;
+}
+
+/* Both tasks of a round take the time in which the one who is done first goes to sleep: nobody sleeps for ever. */
+static void test_sleepers(void) {
+    atomic_int n_started = 0;
+    unsigned seed = 1;
+    for (int i = 0; i < 800; i++) {
+        det_threads *threads;
+        REQUIRE(det_threads_open(2, start, &n_started, &threads) == DET_OK, "%s", det_last_error());
+        for (int round = 0; round < 20; round++) {
+            int spins[2];
+            for (int task = 0; task < 2; task++) {
+                seed = seed * 1664525 + 1013904223;
+                spins[task] = (int)(seed >> 20);
+            }
+            det_threads_run(threads, 2, spin_task, spins);
+        }
+        det_threads_close(threads);
+    }
+}
+
 /* Pools are independent: each of these threads has one of its own. */
 static void *own_pool(void *unused) {
     (void)unused;
@@ -121,6 +146,7 @@ int main(void) {
     for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++)
         test_pool(n_threads);
     test_short_lives();
+    test_sleepers();
     test_side_by_side();
     return check_report("pool");
 }
