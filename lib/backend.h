@@ -128,7 +128,7 @@ typedef struct det_backend {
     /* Runs a plan's steps; with `wait`, until the results are written. */
     det_status (*run)(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
     /* Called once, before the first kernel is prepared: what it does makes that faster, and cannot fail. NULL: nothing. */
-    void (*warm)(det_device *device, const det_step *steps, int n_steps);
+    void (*warm)(det_device *device, const det_step *steps, int n_steps, const det_plan_facts *facts);
     /* Called once, when the plan has its memory and before its first run. NULL: nothing to do. */
     det_status (*finish)(det_device *device, det_plan *plan, const det_plan_facts *facts);
     /* The times of the last run: waits for it, fills in every step's ms. */

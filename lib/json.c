@@ -17,7 +17,7 @@ typedef struct reader {
     const char *fault; /* the first */
     det_json *values;  /* NULL the first time */
     int n_values;
-    char *texts;       /* where the next one goes */
+    char *texts;        /* where the next one goes */
     det_json discarded; /* in place of a value, the first time */
 } reader;
 

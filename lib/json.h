@@ -17,8 +17,8 @@ typedef enum det_json_kind {
 
 typedef struct det_json {
     det_json_kind kind;
-    int n;                             /* items or members */
-    const char *key;                   /* of an object's member; else NULL */
+    int n;                               /* items or members */
+    const char *key;                     /* of an object's member; else NULL */
     const struct det_json *first, *next; /* the first of its items; the next of its parent's */
     union {
         int64_t integer;

@@ -159,9 +159,9 @@ det_status det_plan_complete(det_plan *plan, const det_plan_options *options) {
     plan->profile_layers = options->profile_layers;
     plan->candidates_bytes = options->max_batch * (int64_t)det_candidates_bytes(options->max_candidates);
     DET_TRY(make_steps(plan, &layout));
-    if (plan->backend->warm)
-        plan->backend->warm(plan->device, plan->steps, plan->n_steps);
     det_plan_facts facts = {&plan->net.weights->info, options->shared, options->max_candidates, plan->net.clip};
+    if (plan->backend->warm)
+        plan->backend->warm(plan->device, plan->steps, plan->n_steps, &facts);
     DET_TRY(choose(plan, &facts));
     DET_TRY(place_and_allocate(plan, &layout));
     return plan->backend->finish ? plan->backend->finish(plan->device, plan, &facts) : DET_OK;

@@ -12,16 +12,9 @@
 typedef struct det_store det_store;
 typedef struct det_runner det_runner;
 
-/* What cuDNN has compiled for this context: engines that are compiled at run time take most of a second for every plan,
- * unless plans that run the same kernel (by its key) share a kernel cache. */
-typedef struct det_kernel_cache {
-    uint64_t key;
-    cudnnBackendDescriptor_t kernels;
-} det_kernel_cache;
-typedef struct det_kernel_caches {
-    int n;
-    det_kernel_cache items[64];
-} det_kernel_caches;
+/* What cuDNN has compiled, shared by contexts: engines that are compiled at run time take most of a second for every plan,
+ * unless plans that run the same kernel share a kernel cache. */
+typedef struct det_kernel_caches det_kernel_caches;
 
 /* A run takes one of a few batch sizes, the smallest with room for its pictures: 1, 2, 4, ... and max_batch. */
 enum { DET_MAX_SIZES = 9 }; /* 256 pictures are the most */
@@ -40,9 +33,9 @@ struct det_device {
     char name[128];
     cudaStream_t stream; /* the context's own */
     cudnnHandle_t cudnn;
-    det_kernel_caches caches;
     cublasLtHandle_t lt;
     det_store *store;
+    det_kernel_caches *caches; /* the store's */
     det_shared *shared;
     det_runner *runner;
     cudaError_t broken; /* the error that the device did not recover from, once a run of this context has met it */
@@ -111,9 +104,13 @@ det_view det_cuda_output(const det_step *step, int n);
 det_view det_cuda_padded(const det_device *device, det_view view);
 det_unit det_cuda_unit(det_act act);
 
-/* ------------------------------------------------------------------------------------------------------- weights
+/* --------------------------------------------------------------------------------------------------------- store
  *
- * On the device once for each model, device and element type, shared by contexts. */
+ * Weights on the device, and compiled kernels: once for each model, device and element type, shared by contexts. */
+
+/* Before anything is asked of the store or of cuDNN; more calls do nothing. `shared` NULL: a store of the context's own. */
+det_status det_cuda_store_open(det_device *device, det_shared *shared);
+void det_cuda_store_close(det_device *device);
 
 /* The array that is named so: `n` values, packed by `pack` (in float) and converted to `type` when no context has asked
  * for it before. It lives as long as a context of this model and type does. `n_bytes` grows by what it takes. */
@@ -121,7 +118,6 @@ typedef void (*det_pack_fn)(const void *what, float *values);
 det_status det_cuda_weights(det_device *device, const det_plan_facts *facts, const char *node, const char *part,
                             det_type type, size_t n, det_pack_fn pack, const void *what, size_t *n_bytes,
                             const void **data);
-void det_cuda_store_close(det_device *device);
 
 /* --------------------------------------------------------------------------------------------------- convolutions */
 
@@ -154,12 +150,10 @@ det_status det_cudnn_conv_find(det_device *device, const det_conv_problem *probl
 det_status det_cudnn_conv_follow(det_device *device, const det_conv_problem *problem, const det_cudnn_conv *like,
                                  det_cudnn_conv **conv);
 /* The engines that the heuristics name first, at most `most`, of which each runs a kernel that has to be compiled and that
- * no engine of this context was named for before. They are not made into plans: they are for det_cudnn_conv_follow, as
+ * no context has named an engine for before. They are not made into plans: they are for det_cudnn_conv_follow, as
  * `like`, and to be freed, after a failure, too. */
 det_status det_cudnn_conv_name(det_device *device, const det_conv_problem *problem, int most, det_cudnn_conv **convs,
                                int *n);
-det_kernel_cache det_cudnn_conv_cache(const det_cudnn_conv *conv);
-void det_kernel_caches_close(det_kernel_caches *caches);
 size_t det_cudnn_conv_workspace(const det_cudnn_conv *conv);
 const char *det_cudnn_conv_impl(const det_cudnn_conv *conv);
 /* Fixes the addresses; runs take no others. */
@@ -179,7 +173,7 @@ void det_lt_conv_free(det_lt_conv *conv);
 /* What cuDNN will be asked for at this step; false when it will not, or only behind cublasLt. */
 bool det_cuda_conv_problem(const det_device *device, const det_step *step, det_conv_problem *problem);
 /* det_backend.warm: compiles what cuDNN compiles at run time for these steps, on several threads. */
-void det_cuda_warm(det_device *device, const det_step *steps, int n_steps);
+void det_cuda_warm(det_device *device, const det_step *steps, int n_steps, const det_plan_facts *facts);
 enum { DET_MAX_TRIED = 4 }; /* engines that the timed choice tries for a convolution */
 /* Called when all tensors have their place. */
 det_status det_cuda_conv_bind(det_device *device, det_step *step);

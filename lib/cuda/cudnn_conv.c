@@ -6,7 +6,7 @@
  * Seen in cuDNN 9.19: a SiLU, or an addition behind an activation, is done by an engine that is compiled at run time, 0.2
  * to 0.8 s for each plan, unless its graph is declared to be of any shape and shares a kernel cache with those of its form;
  * then only the first with its choices (tile, stages) costs that. So every form with its choices has a cache of its own,
- * which may be filled by any thread (warm.c). Engines that are not compiled at run time copy a tensor that is a view into
+ * (kernel_cache.c), which may be filled by any thread (warm.c). Engines that are not compiled at run time copy a tensor that is a view into
  * their workspace first; so a view's graph is declared to be of any shape, too, which leaves it to the compiled ones. */
 #include "cudnn_graph.h"
 
@@ -19,15 +19,15 @@ static const size_t MAX_WORKSPACE_BYTES = (size_t)256 << 20;
 struct det_cudnn_conv {
     det_cudnn_graph *graph;
     cudnnBackendDescriptor_t config, plan, pack;
-    det_kernel_cache cache; /* one of the device's, or nothing */
-    bool is_first;          /* to be of that cache */
-    int64_t engine;         /* its number */
+    det_kernel_cache *cache; /* NULL: the plan compiles for itself */
+    bool is_first;           /* to be of that cache */
+    int64_t engine;          /* its number */
     size_t workspace_bytes;
     bool has_bias, has_residual;
     char impl[32];
 };
 
-/* ------------------------------------------------------------------------------------------------ kernel caches */
+/* -------------------------------------------------------------------------------------------------- kernels' keys */
 
 /* The choices that an engine configuration is made of, as descriptors of `g`. */
 static det_status read_knobs(det_cudnn_graph *g, cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t *knobs,
@@ -67,39 +67,6 @@ static det_status key_of(det_cudnn_graph *g, int64_t engine, cudnnBackendDescrip
     while (g->n_descriptors > before)
         cudnnBackendDestroyDescriptor(g->descriptors[--g->n_descriptors]);
     return status;
-}
-
-static det_status fill_cache(cudnnBackendDescriptor_t cache, const det_cudnn_graph *g) {
-    DET_TRY(det_cudnn_set_descriptor(cache, CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, g->whole));
-    return det_cudnn_finalize(cache);
-}
-
-/* The kernel cache for `key`, made at the first request; nothing where there is none. */
-static det_status cache_for(det_kernel_caches *caches, uint64_t key, const det_cudnn_graph *g,
-                            det_kernel_cache *cache) {
-    for (int i = 0; i < caches->n; i++) {
-        if (caches->items[i].key == key) {
-            *cache = caches->items[i];
-            return DET_OK;
-        }
-    }
-    cudnnBackendDescriptor_t new;
-    if (caches->n == (int)DET_COUNT(caches->items))
-        return DET_OK;
-    det_status status = det_cudnn_create(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR, &new);
-    if (status == DET_OK)
-        status = fill_cache(new, g);
-    if (status != DET_OK) {
-        det_cudnn_destroy(new);
-        return det_cudnn_forgive(status);
-    }
-    *cache = caches->items[caches->n++] = (det_kernel_cache){key, new};
-    return DET_OK;
-}
-
-void det_kernel_caches_close(det_kernel_caches *caches) {
-    while (caches->n > 0)
-        cudnnBackendDestroyDescriptor(caches->items[--caches->n].kernels);
 }
 
 /* --------------------------------------------------------------------------------------------------------- plans */
@@ -155,9 +122,7 @@ static det_status finalize_plan(const det_device *device, det_cudnn_conv *conv) 
     DET_TRY(det_cudnn_create(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &conv->plan));
     DET_TRY(det_cudnn_set(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &device->cudnn));
     DET_TRY(det_cudnn_set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, conv->config));
-    if (conv->cache.kernels)
-        DET_TRY(det_cudnn_set_descriptor(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, conv->cache.kernels));
-    DET_TRY(det_cudnn_finalize(conv->plan));
+    DET_TRY(conv->cache ? det_kernel_cache_finalize(conv->cache, conv->plan) : det_cudnn_finalize(conv->plan));
     DET_TRY(det_cudnn_get(conv->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, &workspace));
     conv->workspace_bytes = (size_t)workspace;
     return DET_OK;
@@ -173,13 +138,10 @@ static det_status look_at(det_device *device, const det_conv_problem *p, det_cud
     snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)conv->engine);
     if (!*good || conv->graph->form == 0)
         return DET_OK;
-    const int n_caches = device->caches.n;
     det_status status = key_of(conv->graph, conv->engine, conv->config, &key);
     if (status != DET_OK)
         return det_cudnn_forgive(status); /* it compiles for itself */
-    DET_TRY(cache_for(&device->caches, key, conv->graph, &conv->cache));
-    conv->is_first = device->caches.n > n_caches;
-    return DET_OK;
+    return det_kernel_cache_find(device->caches, key, conv->graph->whole, &conv->cache, &conv->is_first);
 }
 
 /* Takes `config` over. *conv stays NULL when it may not be run. */
@@ -312,10 +274,6 @@ det_status det_cudnn_conv_name(det_device *device, const det_conv_problem *probl
             det_cudnn_conv_free(convs[i]);
     }
     return status;
-}
-
-det_kernel_cache det_cudnn_conv_cache(const det_cudnn_conv *conv) {
-    return conv->cache;
 }
 
 /* ------------------------------------------------------------------------------------------------- other batches */

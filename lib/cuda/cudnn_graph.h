@@ -4,7 +4,7 @@
 
 #include "cuda.h"
 
-enum { DET_MAX_DESCRIPTORS = 96 };
+enum { DET_MAX_DESCRIPTORS = 96, DET_MAX_KERNELS = 64 };
 /* Of a graph's tensors. */
 enum { DET_UID_X = 1, DET_UID_WEIGHT, DET_UID_Y, DET_UID_BIAS, DET_UID_RESIDUAL, DET_UID_VIRTUAL };
 
@@ -36,6 +36,17 @@ det_status det_cudnn_finalize(cudnnBackendDescriptor_t d);
 void det_cudnn_destroy(cudnnBackendDescriptor_t d);
 /* What cuDNN cannot do (an operation, a graph, an engine) is no failure: something else is tried. A lack of memory is one. */
 det_status det_cudnn_forgive(det_status status);
+
+/* Kernel caches, one for each kernel (by its key), filled by any thread. */
+typedef struct det_kernel_cache det_kernel_cache;
+det_status det_kernel_caches_open(det_kernel_caches **caches);
+void det_kernel_caches_close(det_kernel_caches *caches);
+/* The cache for `key`, made for graphs like `graph` at the first request; *cache is NULL where there is none: no room is
+ * left, or cuDNN refuses. */
+det_status det_kernel_cache_find(det_kernel_caches *caches, uint64_t key, cudnnBackendDescriptor_t graph,
+                                 det_kernel_cache **cache, bool *is_new);
+/* Finalizes a plan with it. */
+det_status det_kernel_cache_finalize(det_kernel_cache *cache, cudnnBackendDescriptor_t plan);
 
 #if CUDNN_VERSION >= 90800
 enum { DET_HAS_KERNEL_CACHES = 1 };

@@ -166,7 +166,6 @@ static void close_cuda(det_device *device) {
     det_cuda_store_close(device);
     if (device->lt)
         cublasLtDestroy(device->lt);
-    det_kernel_caches_close(&device->caches);
     if (device->cudnn)
         cudnnDestroy(device->cudnn);
     if (device->stream)

@@ -1,5 +1,6 @@
-/* Weights on the device: packed, converted and uploaded once for each model, device and element type. */
-#include "cuda.h"
+/* What the contexts of a model share on a device: weights, packed, converted and uploaded once for each element type, and what
+ * cuDNN has compiled (kernel_cache.c). */
+#include "cudnn_graph.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@ struct det_store {
     det_type type;
     int n_users;
     item *items;
+    det_kernel_caches *caches;
 };
 
 /* ------------------------------------------------------------------------------------------------------ conversion */
@@ -63,28 +65,47 @@ static void convert(float *values, size_t n, det_type type) {
 
 /* ------------------------------------------------------------------------------------------------------- the store */
 
-/* This context's store: the model's for its device and type, or one of its own where there is no model (tests). */
-static det_status open_store(det_device *device, det_shared *shared) {
-    if (device->store)
-        return DET_OK;
-    det_store **list = shared ? (det_store **)(void *)&shared->stores : NULL;
+static det_status make_store(const det_device *device, det_store **out) {
+    det_store *store = det_alloc_array(1, sizeof *store);
+    if (!store)
+        return DET_ERROR_OUT_OF_MEMORY;
+    store->index = device->index;
+    store->type = device->type;
+    det_status status = det_kernel_caches_open(&store->caches);
+    if (status == DET_OK)
+        *out = store;
+    else
+        det_free(store);
+    return status;
+}
+
+/* `list`: of the model's stores, or NULL. */
+static det_status open_store(det_device *device, det_store **list) {
     for (det_store *s = list ? *list : NULL; s && !device->store; s = s->next) {
         if (s->index == device->index && s->type == device->type)
             device->store = s;
     }
     if (!device->store) {
-        device->store = det_alloc_array(1, sizeof *device->store);
-        if (!device->store)
-            return DET_ERROR_OUT_OF_MEMORY;
-        device->store->index = device->index;
-        device->store->type = device->type;
+        DET_TRY(make_store(device, &device->store));
         device->store->next = list ? *list : NULL;
         if (list)
             *list = device->store;
     }
     device->store->n_users++;
-    device->shared = shared;
+    device->caches = device->store->caches;
     return DET_OK;
+}
+
+det_status det_cuda_store_open(det_device *device, det_shared *shared) {
+    if (device->store)
+        return DET_OK;
+    if (!shared)
+        return open_store(device, NULL);
+    device->shared = shared;
+    pthread_mutex_lock(&shared->lock);
+    det_status status = open_store(device, (det_store **)(void *)&shared->stores);
+    pthread_mutex_unlock(&shared->lock);
+    return status;
 }
 
 static void free_store(det_device *device, det_store *store) {
@@ -94,6 +115,7 @@ static void free_store(det_device *device, det_store *store) {
         det_free(store->items);
         store->items = next;
     }
+    det_kernel_caches_close(store->caches);
     det_free(store);
 }
 
@@ -113,6 +135,7 @@ void det_cuda_store_close(det_device *device) {
     if (device->shared)
         pthread_mutex_unlock(&device->shared->lock);
     device->store = NULL;
+    device->caches = NULL;
 }
 
 static det_status copy(det_device *device, const void *values, size_t n_bytes, void *data) {
@@ -172,11 +195,10 @@ det_status det_cuda_weights(det_device *device, const det_plan_facts *facts, con
     char name[sizeof((item *)0)->name];
     snprintf(name, sizeof name, "%s/%s", node, part);
     *n_bytes += n * (size_t)det_type_bytes(type);
+    DET_TRY(det_cuda_store_open(device, facts->shared));
     if (facts->shared)
         pthread_mutex_lock(&facts->shared->lock);
-    det_status status = open_store(device, facts->shared);
-    if (status == DET_OK)
-        status = find_or_make(device, name, type, n, pack, what, data);
+    det_status status = find_or_make(device, name, type, n, pack, what, data);
     if (facts->shared)
         pthread_mutex_unlock(&facts->shared->lock);
     return status;

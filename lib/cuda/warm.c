@@ -1,14 +1,15 @@
 /* What cuDNN compiles at run time takes 0.2 to 0.8 s of a core for every kernel. It is compiled here side by side, before the
- * plans that need it are made one after another, which then find it in the context's kernel caches.
+ * plans that need it are made one after another, which then find it in the kernel caches; what another context of the model
+ * has compiled is there already.
  *
  * Every thread has a cuDNN handle of its own, as cuDNN demands, and every kernel a cache of its own. Nothing fails here: what
  * could not be done is done again, and reported, where it is needed. */
 #include "../thread.h"
-#include "cuda.h"
+#include "cudnn_graph.h"
 
 #include <stdatomic.h>
 
-enum { MOST_KERNELS = DET_COUNT(((det_kernel_caches *)0)->items), MOST_THREADS = 16 };
+enum { MOST_THREADS = 16 };
 
 /* One kernel to compile: by an engine for a problem. */
 typedef struct job {
@@ -20,7 +21,7 @@ typedef struct crew {
     const det_device *device;
     int n_jobs;
     atomic_int next;
-    job jobs[MOST_KERNELS];
+    job jobs[DET_MAX_KERNELS];
 } crew;
 
 static void go_on(det_status status) {
@@ -40,13 +41,12 @@ static void find_jobs(det_device *device, const det_step *steps, int n_steps, cr
     }
 }
 
-/* Until there is nothing left: with this handle, and one cache at a time. */
+/* With this handle, until there is nothing left. */
 static void compile(crew *c, cudnnHandle_t handle) {
-    det_device own = {.index = c->device->index, .cudnn = handle};
+    det_device own = {.index = c->device->index, .cudnn = handle, .caches = c->device->caches};
     for (int i = atomic_fetch_add(&c->next, 1); i < c->n_jobs; i = atomic_fetch_add(&c->next, 1)) {
         const job *j = &c->jobs[i];
         det_cudnn_conv *conv = NULL;
-        own.caches = (det_kernel_caches){1, {det_cudnn_conv_cache(j->like)}};
         go_on(det_cudnn_conv_follow(&own, &j->problem, j->like, &conv));
         det_cudnn_conv_free(conv);
     }
@@ -80,8 +80,8 @@ static void work(crew *c) {
         pthread_join(helpers[--n_helpers], NULL);
 }
 
-void det_cuda_warm(det_device *device, const det_step *steps, int n_steps) {
-    if (device->n_threads < 2)
+void det_cuda_warm(det_device *device, const det_step *steps, int n_steps, const det_plan_facts *facts) {
+    if (device->n_threads < 2 || det_cuda_store_open(device, facts->shared) != DET_OK)
         return;
     crew *c = det_alloc_array(1, sizeof *c);
     int previous;

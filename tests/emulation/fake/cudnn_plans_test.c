@@ -4,7 +4,7 @@
  * shapes and batches; the table that is printed says which, with what workspace. */
 #include "absent_device.h"
 #include "check.h"
-#include "cuda/cuda.h"
+#include "cuda/cudnn_graph.h"
 
 #include <time.h>
 
@@ -126,10 +126,11 @@ int main(int argc, char **argv) {
         printf("SKIP: cuDNN %zu does not take this description of a device\n", cudnnGetVersion());
         return CHECK_SKIP;
     }
+    REQUIRE(det_kernel_caches_open(&device.caches) == DET_OK, "%s", det_last_error());
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         test_row(&rows[i]);
     test_cache();
-    det_kernel_caches_close(&device.caches);
+    det_kernel_caches_close(device.caches);
     absent_device_close();
     return check_report("cuDNN's plans");
 }

@@ -76,7 +76,7 @@ set(absent_device "LD_LIBRARY_PATH=${emulated}/driver:$ENV{LD_LIBRARY_PATH};ASAN
 set(absent_h200 ${PROJECT_SOURCE_DIR}/tests/data/cudnn/h200.json)
 
 det_absent_device_program(cudnn_plans_test ${fake}/cudnn_plans_test.c ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_conv.c
-  ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_graph.c)
+  ${PROJECT_SOURCE_DIR}/lib/cuda/cudnn_graph.c ${PROJECT_SOURCE_DIR}/lib/cuda/kernel_cache.c)
 add_test(NAME emulation.cudnn_plans COMMAND cudnn_plans_test ${absent_h200})
 set_tests_properties(emulation.cudnn_plans PROPERTIES SKIP_RETURN_CODE 77 ENVIRONMENT "${absent_device}")
 

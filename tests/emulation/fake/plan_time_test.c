@@ -3,7 +3,8 @@
  * The CUDA backend chooses an engine for every convolution of the network, at max_batch 1 and 64, as
  * det_context_create does; what is left out is what needs the device: memory, warm-up, capture. cublasLt is the fake's, which
  * takes no time. Prints seconds, with one thread and with one per core (at most 16), and how many kernels were compiled: many
- * would mean that layers, or batch sizes, do not share them, and more with threads than without, that they did one twice. */
+ * would mean that layers, or batch sizes, do not share them, more with threads than without, that they did one twice, and any
+ * for a second context, that the first one's were not found or not waited for. */
 #include "absent_device.h"
 #include "check.h"
 #include "context.h"
@@ -81,40 +82,88 @@ static void print_engines(const det_plan *plan) {
     printf("\n");
 }
 
-/* How many kernels were compiled. */
-static int plan_network(det_model *model, int max_batch, int n_threads) {
-    det_backend backend = det_cuda;
-    backend.allocate = take_nothing;
-    backend.release = give_nothing;
-    backend.finish = NULL;
+typedef struct planned {
+    det_backend backend;
+    det_plan plan;
+    double seconds;
+    int n_kernels, n_handles; /* compiled, created */
+} planned;
+
+static void plan_network(det_model *model, int max_batch, int n_threads, planned *p) {
     const det_model_info *info = &model->weights.info;
     det_context_options options;
     det_context_options_init(&options);
     options.precision = DET_FP16;
     options.n_threads = n_threads;
-    det_plan plan = {.backend = &backend};
     det_plan_options what = {.max_batch = max_batch,
                              .width = info->input_width,
                              .height = info->input_height,
                              .max_candidates = 4096,
                              .shared = &model->shared};
-    int before = absent_device_loads(), handles_before = atomic_load(&n_handles);
+    *p = (planned){.backend = det_cuda};
+    p->backend.allocate = take_nothing;
+    p->backend.release = give_nothing;
+    p->backend.finish = NULL;
+    p->plan.backend = &p->backend;
+    int kernels_before = absent_device_loads(), handles_before = atomic_load(&n_handles);
     double begin = seconds_now();
-    REQUIRE(backend.open(&options, &plan.device) == DET_OK, "%s", det_last_error());
-    REQUIRE(det_plan_build(&plan, &model->weights, &what) == DET_OK, "%s", det_last_error());
-    double seconds = seconds_now() - begin;
-    int n_kernels = absent_device_loads() - before;
-    printf("%s %s, max_batch %d, %d threads: %.2f s, %d kernels compiled; ", info->family, info->variant, max_batch,
-           plan.device->n_threads, seconds, n_kernels);
-    print_engines(&plan);
-    CHECK_MSG((atomic_load(&n_handles) - handles_before > 1) == (plan.device->n_threads > 1), "%s: who compiled?",
-              info->variant);
-    CHECK_MSG(n_kernels <= MOST_KERNELS, "%s: %d kernels are compiled", info->variant, n_kernels);
+    REQUIRE(p->backend.open(&options, &p->plan.device) == DET_OK, "%s", det_last_error());
+    REQUIRE(det_plan_build(&p->plan, &model->weights, &what) == DET_OK, "%s", det_last_error());
+    p->seconds = seconds_now() - begin;
+    p->n_kernels = absent_device_loads() - kernels_before;
+    p->n_handles = atomic_load(&n_handles) - handles_before;
+}
+
+static void close_plan(planned *p) {
+    det_device *device = p->plan.device;
+    det_plan_close(&p->plan);
+    p->backend.close(device);
+}
+
+/* A context, and another one of the same model, which finds all kernels compiled. Returns how many there are. */
+static int plan_twice(det_model *model, int max_batch, int n_threads) {
+    const det_model_info *info = &model->weights.info;
+    planned first, second;
+    plan_network(model, max_batch, n_threads, &first);
+    plan_network(model, max_batch, n_threads, &second);
+    printf("%s %s, max_batch %d, %d threads: %.2f s, %d kernels compiled, a second context %.2f s; ", info->family,
+           info->variant, max_batch, first.plan.device->n_threads, first.seconds, first.n_kernels, second.seconds);
+    print_engines(&first.plan);
     for (int i = 0; i < DET_MAX_SIZES; i++)
-        CHECK_MSG(!plan.device->no_size[i], "%s: no batch size of %d", info->variant, 1 << i);
-    det_plan_close(&plan);
-    backend.close(plan.device);
-    return n_kernels;
+        CHECK_MSG(!first.plan.device->no_size[i], "%s: no batch size of %d", info->variant, 1 << i);
+    CHECK_MSG((first.n_handles > 1) == (first.plan.device->n_threads > 1), "%s: who compiled?", info->variant);
+    CHECK_MSG(first.n_kernels > 0 && first.n_kernels <= MOST_KERNELS, "%s: %d kernels are compiled", info->variant,
+              first.n_kernels);
+    CHECK_MSG(second.n_kernels == 0 && second.n_handles == 1, "%s: %d kernels again, %d handles", info->variant,
+              second.n_kernels, second.n_handles);
+    close_plan(&first); /* the second one keeps what they share */
+    close_plan(&second);
+    return first.n_kernels;
+}
+
+typedef struct together {
+    det_model *model;
+    planned planned;
+} together;
+
+static void *plan_beside(void *argument) {
+    together *t = argument;
+    plan_network(t->model, 1, 0, &t->planned);
+    return NULL;
+}
+
+/* Two contexts that are made at once: what one compiles, the other waits for. */
+static void test_together(det_model *model, int n_kernels) {
+    together contexts[2] = {{.model = model}, {.model = model}};
+    pthread_t beside;
+    int before = absent_device_loads();
+    REQUIRE(pthread_create(&beside, NULL, plan_beside, &contexts[1]) == 0, "no thread");
+    plan_beside(&contexts[0]);
+    pthread_join(beside, NULL);
+    CHECK_MSG(absent_device_loads() - before == n_kernels, "two contexts at once compile %d kernels, one compiles %d",
+              absent_device_loads() - before, n_kernels);
+    for (int i = 0; i < 2; i++)
+        close_plan(&contexts[i].planned);
 }
 
 int main(int argc, char **argv) {
@@ -127,8 +176,10 @@ int main(int argc, char **argv) {
         det_model *model;
         REQUIRE(det_model_open(argv[i], &model) == DET_OK, "%s", det_last_error());
         for (int max_batch = 1; max_batch <= 64; max_batch += 63) {
-            int n = plan_network(model, max_batch, 1), n_with_threads = plan_network(model, max_batch, 0);
+            int n = plan_twice(model, max_batch, 1), n_with_threads = plan_twice(model, max_batch, 0);
             CHECK_MSG(n == n_with_threads, "%d kernels with one thread, %d with several", n, n_with_threads);
+            if (max_batch == 1)
+                test_together(model, n);
         }
         det_model_close(model);
     }
