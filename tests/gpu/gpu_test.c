@@ -9,6 +9,7 @@
 
 #include <cuda_runtime_api.h>
 #include <math.h>
+#include <pthread.h>
 #include <unistd.h>
 
 enum { BATCH = 4, DETERMINISM_RUNS = 100 };
@@ -166,6 +167,57 @@ static void test_threads(const det_model *model) {
         run(context, &picture, 1, n == 1 ? &one : &r);
         CHECK(n == 1 ? one.counts[0] > 0 : same_objects(&one, 0, &r, 0));
         det_context_destroy(context);
+    }
+    free_picture(&picture);
+}
+
+typedef struct beside {
+    const det_model *model;
+    const det_image *picture;
+    uint32_t flags;
+    det_status status;
+    char error[256]; /* the thread's */
+    results r;
+} beside;
+
+static det_status create_and_run(beside *b) {
+    det_context_options options = cuda_options(2, DET_FP16);
+    options.flags = b->flags;
+    det_context *context = NULL;
+    det_output output = output_to(&b->r);
+    det_status status = det_context_create(b->model, &options, &context);
+    for (int i = 0; i < 20 && status == DET_OK; i++)
+        status = det_run(context, b->picture, 1, &output);
+    det_context_destroy(context);
+    return status;
+}
+
+static void *live_beside(void *argument) {
+    beside *b = argument;
+    b->status = create_and_run(b);
+    snprintf(b->error, sizeof b->error, "%s", det_last_error());
+    return NULL;
+}
+
+/* Contexts that are made, run and destroyed at once share weights and compiled kernels, and are as good as one alone; those
+ * without a graph give the same kernels to cuDNN side by side. */
+static void test_beside(const det_model *model) {
+    static results alone;
+    static beside lives[4];
+    pthread_t threads[COUNT(lives)];
+    det_image picture = random_picture(77, 55, DET_RGB8, 0);
+    det_context *context = cuda_context(model, 2, DET_FP16, 0);
+    run(context, &picture, 1, &alone);
+    det_context_destroy(context); /* so that they begin with nothing */
+    for (int i = 0; i < COUNT(lives); i++) {
+        lives[i] = (beside){.model = model, .picture = &picture, .flags = i % 2 ? DET_CONTEXT_NO_GRAPH : 0};
+        REQUIRE(pthread_create(&threads[i], NULL, live_beside, &lives[i]) == 0, "thread %d", i);
+    }
+    for (int i = 0; i < COUNT(lives); i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < COUNT(lives); i++) {
+        CHECK_MSG(lives[i].status == DET_OK, "context %d: %s", i, lives[i].error);
+        CHECK_MSG(alone.counts[0] > 0 && same_objects(&alone, 0, &lives[i].r, 0), "context %d beside others", i);
     }
     free_picture(&picture);
 }
@@ -441,6 +493,7 @@ int main(int argc, char **argv) {
     test_repeats(model, DET_FP16);
     test_flags(model);
     test_threads(model);
+    test_beside(model);
     test_device_memory(model);
     test_streams(model);
     test_capture(model, false);
