@@ -174,6 +174,7 @@ static void test_threads(const det_model *model) {
 typedef struct beside {
     const det_model *model;
     const det_image *picture;
+    pthread_barrier_t *begin;
     uint32_t flags;
     det_status status;
     char error[256]; /* the thread's */
@@ -194,6 +195,7 @@ static det_status create_and_run(beside *b) {
 
 static void *live_beside(void *argument) {
     beside *b = argument;
+    pthread_barrier_wait(b->begin);
     b->status = create_and_run(b);
     snprintf(b->error, sizeof b->error, "%s", det_last_error());
     return NULL;
@@ -209,12 +211,16 @@ static void test_beside(const det_model *model) {
     det_context *context = cuda_context(model, 2, DET_FP16, 0);
     run(context, &picture, 1, &alone);
     det_context_destroy(context); /* so that they begin with nothing */
+    pthread_barrier_t begin;
+    REQUIRE(pthread_barrier_init(&begin, NULL, COUNT(lives)) == 0, "no barrier");
     for (int i = 0; i < COUNT(lives); i++) {
-        lives[i] = (beside){.model = model, .picture = &picture, .flags = i % 2 ? DET_CONTEXT_NO_GRAPH : 0};
+        lives[i] =
+            (beside){.model = model, .picture = &picture, .begin = &begin, .flags = i % 2 ? DET_CONTEXT_NO_GRAPH : 0};
         REQUIRE(pthread_create(&threads[i], NULL, live_beside, &lives[i]) == 0, "thread %d", i);
     }
     for (int i = 0; i < COUNT(lives); i++)
         pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&begin);
     for (int i = 0; i < COUNT(lives); i++) {
         CHECK_MSG(lives[i].status == DET_OK, "context %d: %s", i, lives[i].error);
         CHECK_MSG(alone.counts[0] > 0 && same_objects(&alone, 0, &lives[i].r, 0), "context %d beside others", i);
