@@ -27,14 +27,44 @@ struct det_cudnn_conv {
     char impl[32];
 };
 
-/* -------------------------------------------------------------------------------------------------- kernels' keys */
+/* ------------------------------------------------------------------------------------------------------- choices */
 
 /* The choices that an engine configuration is made of, as descriptors of `g`. */
 static det_status read_knobs(det_cudnn_graph *g, cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t *knobs,
                              int64_t *n) {
     for (int i = 0; i < MAX_KNOBS; i++)
         DET_TRY(det_cudnn_graph_create(g, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knobs[i]));
-    return det_cudnn_get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n, knobs);
+    DET_TRY(det_cudnn_get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n,
+                          knobs));
+    if (*n > MAX_KNOBS) /* all that there are, not all that were given */
+        DET_FAIL(DET_ERROR_DEVICE, "an engine of %lld choices", (long long)*n);
+    return DET_OK;
+}
+
+typedef struct knob {
+    cudnnBackendKnobType_t type;
+    int64_t value;
+} knob;
+
+static det_status read_knob(cudnnBackendDescriptor_t choice, knob *k) {
+    int64_t n;
+    DET_TRY(det_cudnn_get(choice, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &n, &k->type));
+    return det_cudnn_get(choice, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &n, &k->value);
+}
+
+static det_status read_choices(det_cudnn_graph *g, cudnnBackendDescriptor_t config, knob knobs[MAX_KNOBS], int *n) {
+    cudnnBackendDescriptor_t choices[MAX_KNOBS];
+    int64_t n_choices = 0;
+    const int before = g->n_descriptors;
+    det_status status = read_knobs(g, config, choices, &n_choices);
+    *n = 0;
+    while (status == DET_OK && *n < n_choices) {
+        status = read_knob(choices[*n], &knobs[*n]);
+        *n += status == DET_OK;
+    }
+    while (g->n_descriptors > before)
+        cudnnBackendDestroyDescriptor(g->descriptors[--g->n_descriptors]);
+    return status;
 }
 
 /* FNV-1a. */
@@ -43,38 +73,14 @@ static void mix(uint64_t *key, int64_t value) {
         *key = (*key ^ ((uint64_t)value >> i & 0xff)) * 0x100000001b3;
 }
 
-static det_status mix_knob(uint64_t *key, cudnnBackendDescriptor_t knob) {
-    cudnnBackendKnobType_t type;
-    int64_t value, n;
-    DET_TRY(det_cudnn_get(knob, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &n, &type));
-    DET_TRY(det_cudnn_get(knob, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &n, &value));
-    mix(key, (int64_t)type);
-    mix(key, value);
-    return DET_OK;
-}
-
-/* What plans that run the same kernel have in common: the form, the engine, its choices. */
-static det_status key_of(det_cudnn_graph *g, int64_t engine, cudnnBackendDescriptor_t config, uint64_t *key) {
-    cudnnBackendDescriptor_t knobs[MAX_KNOBS];
-    int64_t n = 0;
-    const int before = g->n_descriptors;
-    det_status status = read_knobs(g, config, knobs, &n);
-    *key = 0xcbf29ce484222325;
-    mix(key, g->form);
-    mix(key, engine);
-    for (int64_t i = 0; i < n && status == DET_OK; i++)
-        status = mix_knob(key, knobs[i]);
-    while (g->n_descriptors > before)
-        cudnnBackendDestroyDescriptor(g->descriptors[--g->n_descriptors]);
-    return status;
-}
-
 /* --------------------------------------------------------------------------------------------------------- plans */
 
-/* What there is to know of an engine. */
+/* What there is to know of a configuration: its engine, and how that is to work. */
 typedef struct engine_notes {
     int64_t number, n_numerical;
     cudnnBackendNumericalNote_t numerical[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int n_knobs;
+    knob knobs[MAX_KNOBS];
 } engine_notes;
 
 static det_status read_engine(cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t engine, engine_notes *notes) {
@@ -85,17 +91,31 @@ static det_status read_engine(cudnnBackendDescriptor_t config, cudnnBackendDescr
                          CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &notes->n_numerical, notes->numerical);
 }
 
-static det_status notes_of(cudnnBackendDescriptor_t config, engine_notes *notes) {
+static det_status notes_of(det_cudnn_graph *g, cudnnBackendDescriptor_t config, engine_notes *notes) {
     cudnnBackendDescriptor_t engine;
     DET_TRY(det_cudnn_create(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
     det_status status = read_engine(config, engine, notes);
     det_cudnn_destroy(engine);
-    return status;
+    return status == DET_OK ? read_choices(g, config, notes->knobs, &notes->n_knobs) : status;
 }
 
-/* Whether an engine may be used: the same bytes every time, no narrower inputs, and in fp32 no tensor cores. */
+/* Whether sums are split by how much there is to do, so that a picture's bytes would hang on the pictures beside it. Seen
+ * in cuDNN 9.19's engines for Hopper: with WORKSPACE at 0, partial sums take 1 MB for some batch sizes and nothing for
+ * others; with 1, there never are any. */
+static bool splits_by_size(const engine_notes *notes) {
+    enum { STREAM_K = 38 }; /* younger than cuDNN 9.0's header */
+    bool splits = false;
+    for (int i = 0; i < notes->n_knobs && !splits; i++) {
+        const knob *k = &notes->knobs[i];
+        splits = (k->type == CUDNN_KNOB_TYPE_WORKSPACE && k->value == 0) || ((int)k->type == STREAM_K && k->value != 0);
+    }
+    return splits;
+}
+
+/* Whether a configuration may be used: the same bytes every time, whatever is beside a picture, no narrower inputs, and in
+ * fp32 no tensor cores. */
 static bool acceptable(const engine_notes *notes, const det_conv_problem *p) {
-    bool good = true, strict = p->type == DET_TYPE_F32 && !p->tf32;
+    bool good = p->n == 1 || !splits_by_size(notes), strict = p->type == DET_TYPE_F32 && !p->tf32;
     for (int64_t i = 0; good && i < notes->n_numerical && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++) {
         cudnnBackendNumericalNote_t note = notes->numerical[i];
         good = note != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC &&
@@ -105,6 +125,18 @@ static bool acceptable(const engine_notes *notes, const det_conv_problem *p) {
                (note != CUDNN_NUMERICAL_NOTE_TENSOR_CORE || !strict);
     }
     return good;
+}
+
+/* What plans that run the same kernel have in common: the form, the engine, its choices. */
+static uint64_t key_of(const det_cudnn_graph *g, const engine_notes *notes) {
+    uint64_t key = 0xcbf29ce484222325;
+    mix(&key, g->form);
+    mix(&key, notes->number);
+    for (int i = 0; i < notes->n_knobs; i++) {
+        mix(&key, (int64_t)notes->knobs[i].type);
+        mix(&key, notes->knobs[i].value);
+    }
+    return key;
 }
 
 void det_cudnn_conv_free(det_cudnn_conv *conv) {
@@ -131,17 +163,14 @@ static det_status finalize_plan(const det_device *device, det_cudnn_conv *conv) 
 /* *good: whether the configuration may become a plan. */
 static det_status look_at(det_device *device, const det_conv_problem *p, det_cudnn_conv *conv, bool *good) {
     engine_notes notes;
-    uint64_t key;
-    DET_TRY(notes_of(conv->config, &notes));
+    DET_TRY(notes_of(conv->graph, conv->config, &notes));
     *good = acceptable(&notes, p);
     conv->engine = notes.number;
     snprintf(conv->impl, sizeof conv->impl, "cudnn:%lld", (long long)conv->engine);
     if (!*good || conv->graph->form == 0)
         return DET_OK;
-    det_status status = key_of(conv->graph, conv->engine, conv->config, &key);
-    if (status != DET_OK)
-        return det_cudnn_forgive(status); /* it compiles for itself */
-    return det_kernel_cache_find(device->caches, key, conv->graph->whole, &conv->cache, &conv->is_first);
+    return det_kernel_cache_find(device->caches, key_of(conv->graph, &notes), conv->graph->whole, &conv->cache,
+                                 &conv->is_first);
 }
 
 /* Takes `config` over. *conv stays NULL when it may not be run. */

@@ -102,6 +102,37 @@ static void test_follow(const row *r, const det_conv_problem *whole, const det_c
     det_cudnn_conv_free(conv);
 }
 
+/* Layers of DAMO-YOLO-S and a ResNet that the heuristics put split sums first for. */
+static const row split_rows[] = {
+    {"head 20", F16, 20, 512, 80, 3, 1, 1, 0, 0, false, NOTHING, NOTHING},
+    {"head 40", F16, 40, 256, 72, 3, 1, 1, 0, 0, false, NOTHING, NOTHING},
+    {"3x3 ReLU, down", F16, 160, 88, 128, 3, 2, 1, 0, 0, false, RELU, NOTHING},
+    {"3x3 ReLU 20", F16, 20, 256, 256, 3, 1, 1, 0, 0, false, RELU, NOTHING},
+};
+
+/* A picture's bytes are the same whatever is beside it: no engine that is tried for 64 pictures begins or ceases to keep
+ * partial sums (in a workspace of more than some flags) when there are fewer. */
+static void test_split(const row *r) {
+    enum { FLAGS = 4096 };
+    det_conv_problem p = problem_of(r);
+    det_cudnn_conv *convs[DET_MAX_TRIED];
+    int n = 0;
+    p.n = 64;
+    CHECK(det_cudnn_conv_find(&device, &p, false, DET_MAX_TRIED, convs, &n) == DET_OK && n > 1);
+    for (int i = 0; i < n; i++) {
+        size_t whole = det_cudnn_conv_workspace(convs[i]);
+        for (p.n = 1; p.n < 64; p.n *= 2) {
+            det_cudnn_conv *conv = NULL;
+            CHECK(det_cudnn_conv_follow(&device, &p, convs[i], &conv) == DET_OK && conv);
+            size_t part = conv ? det_cudnn_conv_workspace(conv) : whole;
+            CHECK_MSG((part > FLAGS) == (whole > FLAGS), "%s by %s: %zu bytes for 64 pictures, %zu for %d", r->what,
+                      det_cudnn_conv_impl(convs[i]), whole, part, p.n);
+            det_cudnn_conv_free(conv);
+        }
+        det_cudnn_conv_free(convs[i]);
+    }
+}
+
 static void test_row(const row *r) {
     det_conv_problem p = problem_of(r);
     det_cudnn_conv *conv = NULL;
@@ -129,6 +160,8 @@ int main(int argc, char **argv) {
     REQUIRE(det_kernel_caches_open(&device.caches) == DET_OK, "%s", det_last_error());
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         test_row(&rows[i]);
+    for (size_t i = 0; i < sizeof split_rows / sizeof *split_rows; i++)
+        test_split(&split_rows[i]);
     test_cache();
     det_kernel_caches_close(device.caches);
     absent_device_close();
