@@ -58,7 +58,7 @@ endforeach()
 set(DET_CUDA_INCLUDES ${DET_CUDA_INCLUDE} ${DET_CUBLASLT_INCLUDE} ${DET_CUDNN_INCLUDE})
 set(DET_CUDA_SOURCES lib/cuda/conv2d.c lib/cuda/core.c lib/cuda/cudnn_conv.c lib/cuda/cudnn_graph.c lib/cuda/device.c
   lib/cuda/graphs.c lib/cuda/kernel_cache.c lib/cuda/launch.c lib/cuda/lt_conv.c lib/cuda/runner.c lib/cuda/store.c
-  lib/cuda/transfer.c lib/cuda/warm.c lib/thread.c)
+  lib/cuda/transfer.c lib/cuda/visit.c lib/cuda/warm.c lib/thread.c)
 set(DET_HAS_CUDA ON)
 if(DET_SANITIZE OR DET_BUILD_FUZZERS)
   return() # the same sources under sanitizers: tests/emulation

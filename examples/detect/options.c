@@ -109,7 +109,7 @@ static bool parse_device(const char *text, det_context_options *context) {
     else
         return false;
     const char *which = strchr(text, ':');
-    if (which && strncmp(which, ":GPU-", 5) == 0)
+    if (which && (strncmp(which, ":GPU-", 5) == 0 || strncmp(which, ":MIG-", 5) == 0))
         context->device_uuid = which + 1;
     return !which || context->device_uuid || parse_int32(which + 1, 0, INT32_MAX, &context->device_index);
 }

@@ -464,9 +464,9 @@ static det_status prepare(det_device *device, det_step *step, const det_plan_fac
         return DET_ERROR_OUT_OF_MEMORY;
     step->state = s; /* released by the plan, whatever happens */
     s->problem = problem_of(device, step);
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    det_status status = det_cuda_leave(device, previous, choose_and_load(device, step, facts, s));
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    det_status status = det_cuda_leave(device, &visit, choose_and_load(device, step, facts, s));
     step->workspace_bytes = workspace_of(&s->engine);
     for (size_t i = 0; i < DET_COUNT(s->smaller); i++)
         step->workspace_bytes = DET_MAX(step->workspace_bytes, workspace_of(&s->smaller[i]));
@@ -494,12 +494,13 @@ det_status det_cuda_conv_bind(det_device *device, det_step *step) {
 
 static void release(det_device *device, void *state) {
     conv_state *s = state;
-    int previous = det_cuda_begin_release(device);
-    det_runner_wait(device); /* whose kernels may be this one's */
+    det_visit visit;
+    det_cuda_begin_release(device, &visit);
+    det_runner_stop(device); /* whose kernels may be this one's */
     drop(&s->engine);
     for (size_t i = 0; i < DET_COUNT(s->smaller); i++)
         drop(&s->smaller[i]);
-    det_cuda_end_release(device, previous);
+    det_cuda_end_release(device, &visit);
     det_free(state);
 }
 

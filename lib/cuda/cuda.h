@@ -6,6 +6,7 @@
 #include "kernels.h"
 
 #include <cublasLt.h>
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
 
@@ -24,6 +25,9 @@ static inline int det_batch_size(int max_batch, int i) {
 
 struct det_device {
     int index;
+    CUcontext primary; /* NULL: one device is all there is, or cudaSetDevice has to do */
+    CUresult (*push)(CUcontext);
+    CUresult (*pop)(CUcontext *);
     int32_t precision; /* DET_FP32, ... */
     det_type type;     /* of tensors */
     bool tune, no_graph;
@@ -73,17 +77,34 @@ cudaError_t det_cuda_lasting_error(const det_device *device);
 
 /* ------------------------------------------------------------------------------------------------------- device */
 
-/* Makes the device current for this thread and says which one was; det_cuda_leave brings that one back and answers
- * `status`, or its own failure when there was none. */
-det_status det_cuda_enter(const det_device *device, int *previous);
-det_status det_cuda_leave(const det_device *device, int previous, det_status status);
+/* What is to be put back when a thread leaves a device. */
+typedef struct det_visit {
+    int previous; /* device */
+    bool moved, in_mode;
+    enum cudaStreamCaptureMode mode;
+    const char *call; /* the last one, for messages */
+} det_visit;
+
+/* How threads whose device is another one get there; before the first visit. */
+void det_cuda_find_way(det_device *device, int n_devices);
+/* Makes the device current for this thread, and what others capture none of its business; det_cuda_leave puts back what was
+ * and answers `status`, or its own failure when there was none. */
+det_status det_cuda_enter(const det_device *device, det_visit *visit);
+det_status det_cuda_leave(const det_device *device, det_visit *visit, det_status status);
 /* The same around what gives things back, which has no status. */
-int det_cuda_begin_release(const det_device *device);
-void det_cuda_end_release(const det_device *device, int previous);
+void det_cuda_begin_release(const det_device *device, det_visit *visit);
+void det_cuda_end_release(const det_device *device, det_visit *visit);
+
+/* Around captures, and around what must not come while there are any. Neither lies within the other. */
+void det_cuda_begin_capture(void);
+void det_cuda_end_capture(void);
+void det_cuda_begin_teardown(void);
+void det_cuda_end_teardown(void);
 
 /* Device memory, aligned to 256 bytes. */
 det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory);
 void det_cuda_release(det_device *device, void *memory);
+void det_cuda_release_pinned(det_device *device, void *memory);
 
 /* Elements of two bytes, or four. */
 static inline int det_type_bytes(det_type type) {
@@ -185,8 +206,8 @@ const det_block *det_cuda_block(const det_device *device);
 
 det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_facts *facts);
 void det_runner_close(det_device *device);
-/* Until nothing of the context is on its way. */
-void det_runner_wait(const det_device *device);
+/* Nothing of the context is on its way any more, and its graphs, which name kernels, are gone. */
+void det_runner_stop(det_device *device);
 det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *frame, det_stream stream, bool wait);
 /* Steps [begin, end) alone, without the graph, waiting for them. */
 det_status det_runner_run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end);

@@ -34,8 +34,8 @@ static det_status read_knobs(det_cudnn_graph *g, cudnnBackendDescriptor_t config
                              int64_t *n) {
     for (int i = 0; i < MAX_KNOBS; i++)
         DET_TRY(det_cudnn_graph_create(g, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, &knobs[i]));
-    DET_TRY(det_cudnn_get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n,
-                          knobs));
+    DET_TRY(
+        det_cudnn_get(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, MAX_KNOBS, n, knobs));
     if (*n > MAX_KNOBS) /* all that there are, not all that were given */
         DET_FAIL(DET_ERROR_DEVICE, "an engine of %lld choices", (long long)*n);
     return DET_OK;
@@ -142,8 +142,10 @@ static uint64_t key_of(const det_cudnn_graph *g, const engine_notes *notes) {
 void det_cudnn_conv_free(det_cudnn_conv *conv) {
     if (!conv)
         return;
+    det_cuda_begin_teardown();
     det_cudnn_destroy(conv->pack);
     det_cudnn_destroy(conv->plan);
+    det_cuda_end_teardown();
     det_cudnn_destroy(conv->config);
     det_cudnn_graph_leave(conv->graph);
     det_free(conv);
@@ -291,7 +293,7 @@ det_status det_cudnn_conv_name(det_device *device, const det_conv_problem *probl
     det_cudnn_graph *g = NULL;
     int n_named = 0;
     *n = 0;
-    if (!DET_HAS_KERNEL_CACHES || !det_cudnn_is_compiled(problem))
+    if (!det_has_kernel_caches() || !det_cudnn_is_compiled(problem))
         return DET_OK;
     DET_TRY(det_cudnn_graph_open(device, problem, &g));
     det_status status = find_plans(device, g, problem, CUDNN_HEUR_MODE_A, make_named, most, convs, &n_named);

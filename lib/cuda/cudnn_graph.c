@@ -195,7 +195,7 @@ static int form_of(const det_conv_problem *p) {
 }
 
 static det_status make_graph(det_cudnn_graph *g, det_device *device, const det_conv_problem *p) {
-    const bool any_shape = DET_HAS_KERNEL_CACHES && det_cudnn_is_compiled(p);
+    const bool any_shape = det_has_kernel_caches() && det_cudnn_is_compiled(p);
     DET_TRY(make_operations(g, p));
     DET_TRY(det_cudnn_graph_create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->whole));
     DET_TRY(det_cudnn_set(g->whole, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_operations,

@@ -48,10 +48,12 @@ det_status det_kernel_cache_find(det_kernel_caches *caches, uint64_t key, cudnnB
 /* Finalizes a plan with it. */
 det_status det_kernel_cache_finalize(det_kernel_cache *cache, cudnnBackendDescriptor_t plan);
 
-#if CUDNN_VERSION >= 90800
-enum { DET_HAS_KERNEL_CACHES = 1 };
-#else
-enum { DET_HAS_KERNEL_CACHES = 0 };
+/* What runs may be older than what it was compiled with. */
+static inline bool det_has_kernel_caches(void) {
+    enum { SINCE = 90800 };
+    return CUDNN_VERSION >= SINCE && cudnnGetVersion() >= SINCE;
+}
+#if CUDNN_VERSION < 90800
 #define CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR              (cudnnBackendDescriptorType_t)0
 #define CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH            (cudnnBackendAttributeName_t)0
 #define CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED (cudnnBackendAttributeName_t)0

@@ -69,49 +69,24 @@ cudaError_t det_cuda_lasting_error(const det_device *device) {
     return error == cudaErrorNotReady ? cudaSuccess : error;
 }
 
-det_status det_cuda_enter(const det_device *device, int *previous) {
-    CUDA_TRY(cudaGetDevice(previous));
-    if (*previous != device->index)
-        CUDA_TRY(cudaSetDevice(device->index));
-    return DET_OK;
-}
-
-det_status det_cuda_leave(const det_device *device, int previous, det_status status) {
-    cudaError_t error = previous == device->index ? cudaSuccess : cudaSetDevice(previous);
-    det_cuda_ignore(error);
-    return status == DET_OK && error != cudaSuccess ? det_cuda_fail(error, "cudaSetDevice", __FILE__, __LINE__)
-                                                    : status;
-}
-
-int det_cuda_begin_release(const det_device *device) {
-    int previous = device->index;
-    det_cuda_ignore(cudaGetDevice(&previous));
-    if (previous != device->index)
-        det_cuda_ignore(cudaSetDevice(device->index));
-    return previous;
-}
-
-void det_cuda_end_release(const det_device *device, int previous) {
-    if (previous != device->index)
-        det_cuda_ignore(cudaSetDevice(previous));
-}
-
-/* "GPU-8a3f0c2e-..." of the 16 bytes. */
-static void uuid_text(const cudaUUID_t *uuid, char text[48]) {
-    int n = snprintf(text, 48, "GPU-");
+/* "GPU-8a3f0c2e-...", or "MIG-..." of an instance of a GPU. */
+static bool is_uuid(const cudaUUID_t *uuid, const char *wanted) {
+    enum { PREFIX = 4 };
+    char text[48];
+    int n = 0;
     for (int i = 0; i < 16; i++) {
         bool dash = i == 4 || i == 6 || i == 8 || i == 10;
-        n += snprintf(text + n, 48 - (size_t)n, dash ? "-%02x" : "%02x", (unsigned char)uuid->bytes[i]);
+        n += snprintf(text + n, sizeof text - (size_t)n, dash ? "-%02x" : "%02x", (unsigned char)uuid->bytes[i]);
     }
+    return (!strncasecmp(wanted, "GPU-", PREFIX) || !strncasecmp(wanted, "MIG-", PREFIX)) &&
+           !strcasecmp(wanted + PREFIX, text);
 }
 
 static det_status find_uuid(const char *wanted, int n_devices, int *index) {
     for (int i = 0; i < n_devices; i++) {
         struct cudaDeviceProp properties;
-        char text[48];
         CUDA_TRY(cudaGetDeviceProperties(&properties, i));
-        uuid_text(&properties.uuid, text);
-        if (!strcasecmp(text, wanted)) {
+        if (is_uuid(&properties.uuid, wanted)) {
             *index = i;
             return DET_OK;
         }
@@ -122,7 +97,7 @@ static det_status find_uuid(const char *wanted, int n_devices, int *index) {
 
 enum { LEAST_MAJOR = 8 }; /* what the module is built for, at the least */
 
-static det_status find_device(det_context_options *options, struct cudaDeviceProp *properties) {
+static det_status find_device(det_context_options *options, struct cudaDeviceProp *properties, int *count) {
     int n_devices = 0, driver = 0;
     CUDA_TRY(cudaDriverGetVersion(&driver));
     if (driver == 0)
@@ -141,6 +116,7 @@ static det_status find_device(det_context_options *options, struct cudaDevicePro
                  properties->major, properties->minor, LEAST_MAJOR);
     if (options->precision == DET_PRECISION_AUTO)
         options->precision = DET_FP16;
+    *count = n_devices;
     return DET_OK;
 }
 
@@ -153,30 +129,34 @@ static det_status make_handles(det_device *device) {
 }
 
 static det_status open_libraries(det_device *device) {
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, make_handles(device));
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, make_handles(device));
 }
 
 static void close_cuda(det_device *device) {
     if (!device)
         return;
-    int previous = det_cuda_begin_release(device);
+    det_visit visit;
+    det_cuda_begin_release(device, &visit);
     det_runner_close(device);
     det_cuda_store_close(device);
+    det_cuda_begin_teardown();
     if (device->lt)
         cublasLtDestroy(device->lt);
     if (device->cudnn)
         cudnnDestroy(device->cudnn);
+    det_cuda_end_teardown();
     if (device->stream)
         det_cuda_ignore(cudaStreamDestroy(device->stream));
-    det_cuda_end_release(device, previous);
+    det_cuda_end_release(device, &visit);
     det_free(device);
 }
 
 static det_status open_cuda(det_context_options *options, det_device **out) {
     struct cudaDeviceProp properties;
-    DET_TRY(find_device(options, &properties));
+    int n_devices = 0;
+    DET_TRY(find_device(options, &properties, &n_devices));
     det_device *device = det_alloc_array(1, sizeof *device);
     if (!device)
         return DET_ERROR_OUT_OF_MEMORY;
@@ -191,6 +171,7 @@ static det_status open_cuda(det_context_options *options, det_device **out) {
     device->no_graph = options->flags & (DET_CONTEXT_NO_GRAPH | DET_CONTEXT_PROFILE_LAYERS);
     device->max_image_bytes = options->max_image_bytes;
     snprintf(device->name, sizeof device->name, "%.100s", properties.name);
+    det_cuda_find_way(device, n_devices);
     det_status status = open_libraries(device);
     if (status != DET_OK) {
         close_cuda(device);
@@ -213,9 +194,9 @@ static det_layout cuda_layout(const det_device *device) {
 /* ------------------------------------------------------------------------------------------------------- memory */
 
 det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory) {
-    int previous;
+    det_visit visit;
     *memory = NULL;
-    DET_TRY(det_cuda_enter(device, &previous));
+    DET_TRY(det_cuda_enter(device, &visit));
     cudaError_t error = cudaMalloc(memory, n_bytes ? n_bytes : 1);
     det_status status = DET_OK;
     if (error != cudaSuccess) {
@@ -223,7 +204,7 @@ det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory) 
         status = det_cuda_fail(error, "cudaMalloc", __FILE__, __LINE__);
         det_fail_prefix("%zu bytes on %s", n_bytes, device->name);
     }
-    status = det_cuda_leave(device, previous, status);
+    status = det_cuda_leave(device, &visit, status);
     if (status != DET_OK) {
         det_cuda_release(device, *memory);
         *memory = NULL;
@@ -234,23 +215,29 @@ det_status det_cuda_allocate(det_device *device, size_t n_bytes, void **memory) 
 void det_cuda_release(det_device *device, void *memory) {
     if (!memory)
         return;
-    int previous = det_cuda_begin_release(device);
+    det_visit visit;
+    det_cuda_begin_release(device, &visit);
+    det_cuda_begin_teardown();
     det_cuda_ignore(cudaFree(memory));
-    det_cuda_end_release(device, previous);
+    det_cuda_end_teardown();
+    det_cuda_end_release(device, &visit);
 }
 
-static void release_pinned(det_device *device, void *memory) {
+void det_cuda_release_pinned(det_device *device, void *memory) {
     if (!memory)
         return;
-    int previous = det_cuda_begin_release(device);
+    det_visit visit;
+    det_cuda_begin_release(device, &visit);
+    det_cuda_begin_teardown();
     det_cuda_ignore(cudaFreeHost(memory));
-    det_cuda_end_release(device, previous);
+    det_cuda_end_teardown();
+    det_cuda_end_release(device, &visit);
 }
 
 static det_status allocate_pinned(det_device *device, size_t n_bytes, void **memory) {
-    int previous;
+    det_visit visit;
     *memory = NULL;
-    DET_TRY(det_cuda_enter(device, &previous));
+    DET_TRY(det_cuda_enter(device, &visit));
     cudaError_t error = cudaHostAlloc(memory, n_bytes, cudaHostAllocPortable);
     det_status status = DET_OK;
     if (error != cudaSuccess) {
@@ -258,9 +245,9 @@ static det_status allocate_pinned(det_device *device, size_t n_bytes, void **mem
         status = det_cuda_fail(error, "cudaHostAlloc", __FILE__, __LINE__);
         det_fail_prefix("%zu bytes of pinned memory", n_bytes);
     }
-    status = det_cuda_leave(device, previous, status);
+    status = det_cuda_leave(device, &visit, status);
     if (status != DET_OK) {
-        release_pinned(device, *memory);
+        det_cuda_release_pinned(device, *memory);
         *memory = NULL;
     }
     return status;
@@ -275,9 +262,9 @@ static det_status copy_here(det_device *device, void *to, const void *from, size
 }
 
 static det_status copy(det_device *device, void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind) {
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, copy_here(device, to, from, n_bytes, kind));
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, copy_here(device, to, from, n_bytes, kind));
 }
 
 static det_status read_cuda(det_device *device, const void *data, size_t n_bytes, void *bytes) {
@@ -295,9 +282,9 @@ static det_status convert_here(det_device *device, det_type from, det_view x, de
 }
 
 static det_status convert(det_device *device, det_type from, det_view x, det_type to, det_view y) {
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, convert_here(device, from, x, to, y));
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, convert_here(device, from, x, to, y));
 }
 
 /* A dense float copy on the device, converted from or to the tensor. */
@@ -365,5 +352,5 @@ const det_backend det_cuda = {
     .write = write_cuda,
     .kernels = kernels,
     .allocate_pinned = allocate_pinned,
-    .release_pinned = release_pinned,
+    .release_pinned = det_cuda_release_pinned,
 };

@@ -50,6 +50,8 @@ det_status det_runner_launch(det_device *device, det_plan *plan, int n, int begi
         if (i + 1 == end || end_of_stage(plan->steps[i + 1].node->op) != stage)
             DET_TRY(det_runner_mark(r, stage, stream, in_graph));
     }
+    if (stream != device->stream) /* the caller's, which may be gone when the handle is used next */
+        CUDNN_TRY(cudnnSetStream(device->cudnn, device->stream));
     return DET_OK;
 }
 
@@ -73,6 +75,12 @@ static det_status warm_up(det_device *device, det_plan *plan) {
     return DET_OK;
 }
 
+static void drop(det_graph *graph) {
+    if (graph->exec)
+        det_cuda_ignore(cudaGraphExecDestroy(graph->exec));
+    graph->exec = NULL;
+}
+
 static det_status instantiate(det_graph *graph, cudaGraph_t captured) {
     CUDA_TRY(cudaGraphInstantiate(&graph->exec, captured, 0));
     return DET_OK;
@@ -94,12 +102,26 @@ static det_status end_capture(det_device *device, det_graph *graph, det_status s
     return DET_OK;
 }
 
-static det_status capture(det_device *device, det_plan *plan, det_graph *graph) {
+static det_status capture_once(det_device *device, det_plan *plan, det_graph *graph) {
     CUDA_TRY(cudaStreamBeginCapture(device->stream, cudaStreamCaptureModeThreadLocal));
     det_range_begin(device->runner->profiled, "libdetect capture");
     det_status status = det_runner_launch(device, plan, graph->n, 0, plan->n_steps, device->stream, true);
     det_range_end(device->runner->profiled);
     return end_capture(device, graph, status);
+}
+
+/* Again where the program waited for the whole device in that moment, on whatever thread: CUDA forbids the two together. */
+static det_status capture(det_device *device, det_plan *plan, det_graph *graph) {
+    enum { ATTEMPTS = 5 };
+    det_cuda_begin_capture();
+    det_status status = capture_once(device, plan, graph);
+    for (int i = 1; i < ATTEMPTS && status == DET_ERROR_DEVICE && !det_cuda_lasting_error(device); i++) {
+        det_log(DET_LOG_INFO, "a CUDA graph is captured again: %s", det_last_error());
+        drop(graph);
+        status = capture_once(device, plan, graph);
+    }
+    det_cuda_end_capture();
+    return status;
 }
 
 /* A refused capture is no failure: the kernels are launched one by one then. A broken device is. */
@@ -122,11 +144,8 @@ det_status det_graphs_open(det_device *device, det_plan *plan) {
 }
 
 void det_graphs_close(det_runner *r) {
-    for (int i = 0; i < r->n_graphs; i++) {
-        if (r->graphs[i].exec)
-            det_cuda_ignore(cudaGraphExecDestroy(r->graphs[i].exec));
-        r->graphs[i].exec = NULL;
-    }
+    for (int i = 0; i < r->n_graphs; i++)
+        drop(&r->graphs[i]);
 }
 
 const det_graph *det_graph_for(const det_runner *r, int n) {

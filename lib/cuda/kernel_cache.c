@@ -29,7 +29,9 @@ det_status det_kernel_caches_open(det_kernel_caches **caches) {
 }
 
 static void close_cache(det_kernel_cache *cache) {
+    det_cuda_begin_teardown();
     det_cudnn_destroy(cache->kernels);
+    det_cuda_end_teardown();
     pthread_mutex_destroy(&cache->turn);
     det_free(cache);
 }

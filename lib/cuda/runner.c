@@ -58,29 +58,32 @@ static void destroy_event(cudaEvent_t event) {
         det_cuda_ignore(cudaEventDestroy(event));
 }
 
-void det_runner_wait(const det_device *device) {
+static void await_end(const det_device *device) {
     const det_runner *r = device->runner;
     if (r && r->has_run)
         det_cuda_ignore(cudaEventSynchronize(r->events[DET_AT_END]));
+}
+
+void det_runner_stop(det_device *device) {
+    await_end(device);
+    if (device->runner)
+        det_graphs_close(device->runner);
 }
 
 void det_runner_close(det_device *device) {
     det_runner *r = device->runner;
     if (!r)
         return;
-    det_runner_wait(device);
-    det_graphs_close(r);
+    det_runner_stop(device);
     for (int i = 0; i < DET_N_EVENTS; i++)
         destroy_event(r->events[i]);
     for (int i = 0; r->step_events && i <= r->n_steps; i++)
         destroy_event(r->step_events[i]);
     for (int i = 0; i <= DET_N_SLOTS; i++) {
         destroy_event(r->slots[i].done);
-        if (r->slots[i].block)
-            det_cuda_ignore(cudaFreeHost(r->slots[i].block));
+        det_cuda_release_pinned(device, r->slots[i].block);
     }
-    if (r->results)
-        det_cuda_ignore(cudaFreeHost(r->results));
+    det_cuda_release_pinned(device, r->results);
     det_cuda_release(device, r->block);
     det_cuda_release(device, r->images);
     det_cuda_release(device, r->captured_images);
@@ -117,9 +120,9 @@ det_status det_runner_open(det_device *device, det_plan *plan, const det_plan_fa
     device->runner = det_alloc_array(1, sizeof *device->runner);
     if (!device->runner)
         return DET_ERROR_OUT_OF_MEMORY;
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, open_runner(device, plan, facts)); /* closed with the device */
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, open_runner(device, plan, facts)); /* closed with the device */
 }
 
 /* --------------------------------------------------------------------------------------------------------- the run */
@@ -186,7 +189,7 @@ static void settle(const det_device *device, cudaStream_t stream) {
     det_cuda_ignore(cudaStreamIsCapturing(stream, &capture_status));
     if (capture_status != cudaStreamCaptureStatusNone)
         return;
-    det_runner_wait(device);
+    await_end(device);
     det_cuda_ignore(cudaStreamSynchronize(stream));
     device->runner->has_run = false; /* the events are of different runs */
 }
@@ -214,17 +217,19 @@ det_status det_runner_run(det_device *device, det_plan *plan, const det_frame *f
     det_runner *r = device->runner;
     cudaStream_t on = stream ? (cudaStream_t)stream : device->stream;
     bool captured = r->captured;
-    int previous;
+    det_visit visit;
     DET_TRY(check_device(device));
-    DET_TRY(det_cuda_enter(device, &previous));
+    DET_TRY(det_cuda_enter(device, &visit));
     det_range_begin(r->profiled, "libdetect run");
     det_status status = run(device, plan, frame, on, wait);
     det_range_end(r->profiled);
-    status = det_cuda_leave(device, previous, status);
+    status = det_cuda_leave(device, &visit, status);
     if (status == DET_OK)
         return DET_OK;
     r->captured = captured;
+    det_cuda_begin_release(device, &visit);
     settle(device, on);
+    det_cuda_end_release(device, &visit);
     if (status == DET_ERROR_DEVICE)
         device->broken = det_cuda_lasting_error(device);
     return status;
@@ -246,9 +251,9 @@ static det_status run_alone(det_device *device, det_plan *plan, const det_frame 
 }
 
 det_status det_runner_run_steps(det_device *device, det_plan *plan, const det_frame *frame, int begin, int end) {
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, run_alone(device, plan, frame, begin, end));
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, run_alone(device, plan, frame, begin, end));
 }
 
 /* ----------------------------------------------------------------------------------------------------------- times */
@@ -275,8 +280,8 @@ static det_status read_times(det_runner *r, det_plan *plan, det_stage_times *tim
 }
 
 det_status det_runner_times(det_device *device, det_plan *plan, det_stage_times *times) {
-    int previous;
+    det_visit visit;
     DET_TRY(check_device(device));
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, read_times(device->runner, plan, times));
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, read_times(device->runner, plan, times));
 }

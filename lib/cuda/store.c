@@ -145,9 +145,9 @@ static det_status copy(det_device *device, const void *values, size_t n_bytes, v
 }
 
 static det_status upload(det_device *device, const void *values, size_t n_bytes, void *data) {
-    int previous;
-    DET_TRY(det_cuda_enter(device, &previous));
-    return det_cuda_leave(device, previous, copy(device, values, n_bytes, data));
+    det_visit visit;
+    DET_TRY(det_cuda_enter(device, &visit));
+    return det_cuda_leave(device, &visit, copy(device, values, n_bytes, data));
 }
 
 static det_status fill(det_device *device, item *new, det_type type, size_t n, det_pack_fn pack, const void *what) {

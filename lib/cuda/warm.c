@@ -65,7 +65,9 @@ static void *help(void *argument) {
     go_on(status);
     if (status == DET_OK) {
         compile(c, handle);
+        det_cuda_begin_teardown();
         cudnnDestroy(handle);
+        det_cuda_end_teardown();
     }
     return NULL;
 }
@@ -84,8 +86,8 @@ void det_cuda_warm(det_device *device, const det_step *steps, int n_steps, const
     if (device->n_threads < 2 || det_cuda_store_open(device, facts->shared) != DET_OK)
         return;
     crew *c = det_alloc_array(1, sizeof *c);
-    int previous;
-    if (!c || det_cuda_enter(device, &previous) != DET_OK) {
+    det_visit visit;
+    if (!c || det_cuda_enter(device, &visit) != DET_OK) {
         det_free(c);
         return;
     }
@@ -95,6 +97,6 @@ void det_cuda_warm(det_device *device, const det_step *steps, int n_steps, const
         work(c);
     for (int i = 0; i < c->n_jobs; i++)
         det_cudnn_conv_free(c->jobs[i].like);
-    det_cuda_end_release(device, previous);
+    det_cuda_end_release(device, &visit);
     det_free(c);
 }

@@ -149,7 +149,7 @@ Call::Call(const char *name, Library library, unsigned traits) : planned(0), fun
             broken = (cudaError_t)planned;
     } else if (broken != cudaSuccess) {
         planned = broken_code(library);
-    } else if ((traits & UNSAFE) && capture_forbids()) {
+    } else if (((traits & SPOILS) && spoils_captures()) || ((traits & UNSAFE) && capture_forbids())) {
         planned = library == Library::runtime ? (int)cudaErrorStreamCaptureUnsupported : default_code(library);
     }
 }

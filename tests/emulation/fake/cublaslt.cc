@@ -228,7 +228,7 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
 }
 
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
-    CUBLAS_CALL(UNSAFE | RELEASES);
+    CUBLAS_CALL(UNSAFE | SPOILS | RELEASES);
     return destroy<Lt>(call, handle, counts.cublas_handles);
 }
 

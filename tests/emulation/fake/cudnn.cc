@@ -296,7 +296,7 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
 }
 
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
-    CUDNN_CALL(UNSAFE | DEVICE_WAIT | RELEASES);
+    CUDNN_CALL(UNSAFE | DEVICE_WAIT | SPOILS | RELEASES);
     if (!handles().erase(handle)) {
         violation("%s: %p is no cuDNN handle", __func__, (void *)handle);
         return CUDNN_STATUS_BAD_PARAM;
@@ -345,6 +345,9 @@ cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor)
         violation("%s: %p is no descriptor", __func__, descriptor);
         return CUDNN_STATUS_BAD_PARAM;
     }
+    cudnnBackendDescriptorType_t type = ((Descriptor *)descriptor)->type;
+    if (type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR || type == CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR)
+        spoils_captures(); /* kernels are unloaded */
     delete (Descriptor *)descriptor;
     counts.cudnn_descriptors--;
     return (cudnnStatus_t)call.planned;

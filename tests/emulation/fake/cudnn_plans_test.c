@@ -15,6 +15,13 @@ det_status det_cudnn_fail(cudnnStatus_t status, const char *call, const char *fi
     return det_fail(DET_ERROR_DEVICE, "%s -> %s (%s:%d)", call, cudnnGetErrorString(status), file, line);
 }
 
+/* Nor is anything captured here. */
+void det_cuda_begin_teardown(void) {
+}
+
+void det_cuda_end_teardown(void) {
+}
+
 typedef struct row {
     const char *what;
     det_type type;

@@ -1,6 +1,8 @@
 /* Devices and their properties: an H200, as many as the environment says. */
 #include "fake.h"
 
+#include <cuda.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -8,7 +10,10 @@
 namespace fake {
 namespace {
 
-thread_local int device_of_thread = 0;
+thread_local int device_of_thread = 0; /* as the runtime has it */
+thread_local std::vector<int> pushed;  /* by the driver: the last is current */
+bool begun[64];                        /* devices with a primary context */
+char primaries[64];                    /* whose addresses stand for them */
 
 /* What the chip has, under the names that attributes use. */
 enum {
@@ -30,7 +35,7 @@ enum {
 } // namespace
 
 int current_device() {
-    return device_of_thread;
+    return pushed.empty() ? device_of_thread : pushed.back();
 }
 
 int n_devices() {
@@ -57,14 +62,97 @@ cudaError_t cudaSetDevice(int device) {
     if (device < 0 || device >= n_devices())
         return call.done(cudaErrorInvalidDevice);
     device_of_thread = device;
+    if (!pushed.empty())
+        pushed.back() = device;
+    begun[device] = true;
     return call.done(cudaSuccess);
 }
 
 cudaError_t cudaGetDevice(int *device) {
     RUNTIME_CALL(ANY);
-    *device = device_of_thread;
+    *device = current_device();
     return call.done(cudaSuccess);
 }
+
+int fake_cuda_begun(int device) {
+    Call call(__func__, Library::runtime, NO_DEVICE);
+    return begun[device];
+}
+
+/* -------------------------------------------------------------------------------------------- the driver's functions */
+
+namespace {
+
+#define DRIVER_CALL(name)                                                                                              \
+    Call call(name, Library::runtime, ANY);                                                                            \
+    if (call.planned)                                                                                                  \
+    return (CUresult)call.planned
+
+CUresult device_get(CUdevice *device, int ordinal) {
+    DRIVER_CALL("cuDeviceGet");
+    *device = ordinal;
+    return ordinal < n_devices() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+CUresult retain(CUcontext *context, CUdevice device) {
+    DRIVER_CALL("cuDevicePrimaryCtxRetain");
+    begun[device] = true;
+    *context = (CUcontext)(void *)&primaries[device];
+    return CUDA_SUCCESS;
+}
+
+CUresult push(CUcontext context) {
+    DRIVER_CALL("cuCtxPushCurrent");
+    pushed.push_back((int)((char *)(void *)context - primaries));
+    return CUDA_SUCCESS;
+}
+
+CUresult pop(CUcontext *context) {
+    DRIVER_CALL("cuCtxPopCurrent");
+    if (pushed.empty()) {
+        violation("cuCtxPopCurrent: nothing was pushed");
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    *context = (CUcontext)(void *)&primaries[pushed.back()];
+    pushed.pop_back();
+    return CUDA_SUCCESS;
+}
+
+const struct {
+    const char *name;
+    void *function;
+} driver_functions[] = {{"cuDeviceGet", (void *)device_get},
+                        {"cuDevicePrimaryCtxRetain", (void *)retain},
+                        {"cuCtxPushCurrent", (void *)push},
+                        {"cuCtxPopCurrent", (void *)pop}};
+
+cudaError_t entry_point(Call &call, const char *name, void **function, cudaDriverEntryPointQueryResult *found) {
+    *function = nullptr;
+    *found = cudaDriverEntryPointSymbolNotFound;
+    for (auto &row : driver_functions) {
+        if (!strcmp(row.name, name)) {
+            *function = row.function;
+            *found = cudaDriverEntryPointSuccess;
+        }
+    }
+    return call.done(cudaSuccess);
+}
+
+} // namespace
+
+#if CUDART_VERSION >= 12050
+cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult *found) {
+    RUNTIME_CALL(ANY);
+    return entry_point(call, name, function, found);
+}
+#else
+cudaError_t cudaGetDriverEntryPoint(const char *name, void **function, unsigned long long,
+                                    cudaDriverEntryPointQueryResult *found) {
+    RUNTIME_CALL(ANY);
+    return entry_point(call, name, function, found);
+}
+#endif
 
 cudaError_t cudaDriverGetVersion(int *version) {
     RUNTIME_CALL(ANY);
@@ -186,7 +274,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
-    RUNTIME_CALL(UNSAFE | DEVICE_WAIT);
+    RUNTIME_CALL(UNSAFE | DEVICE_WAIT | SPOILS);
     run_all(current_device());
     return call.done(broken);
 }

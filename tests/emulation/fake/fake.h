@@ -25,6 +25,7 @@ enum Trait : unsigned {
     DEVICE_WAIT = 2, /* waits for the whole device */
     RELEASES = 4,    /* gives something back: does so on a broken device and under a planned failure, too */
     NO_DEVICE = 8,   /* works on a broken device, and cannot fail by plan */
+    SPOILS = 16,     /* not while anybody captures a stream of the current device, in whatever mode: it spoils that */
 };
 
 /* One per API function: takes the lock, counts, and says whether the call fails before it begins. */
@@ -111,6 +112,7 @@ bool is_capturing(cudaStream_t stream);
 int stream_device(cudaStream_t stream);
 /* Somebody captures in a mode that forbids unsafe calls of this thread: invalidates the capture. */
 bool capture_forbids();
+bool spoils_captures();   /* of the current device; whether there are any */
 void run_all(int device); /* until nothing is queued; -1: on any device */
 void run_stream(CUstream_st *stream);
 void stream_state(fake_cuda_state *state);

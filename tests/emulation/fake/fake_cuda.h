@@ -54,6 +54,8 @@ FAKE_CUDA_API fake_cuda_state fake_cuda_now(void);
 /* Anything held? (bytes, handles, descriptors, pending work) */
 FAKE_CUDA_API int fake_cuda_holds(const fake_cuda_state *state);
 
+/* Whether anything has made that device's primary context. */
+FAKE_CUDA_API int fake_cuda_begun(int device);
 /* Forgets counts, planned failures and a sticky error. */
 FAKE_CUDA_API void fake_cuda_reset(void);
 /* Limit of device memory in bytes, of every device; 0: what the device reports. */

@@ -139,6 +139,15 @@ bool capture_forbids() {
     return forbidden;
 }
 
+bool spoils_captures() {
+    bool spoiled = false;
+    for (CUstream_st *s : streams()) {
+        if (s->capture && s->device == current_device())
+            s->capture->invalid = spoiled = true;
+    }
+    return spoiled;
+}
+
 cudaError_t enqueue(const char *name, cudaStream_t stream, std::function<void()> run) {
     CUstream_st *s = check_stream(stream, name);
     if (!s)
