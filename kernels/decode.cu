@@ -97,8 +97,10 @@ __device__ void scan_prior(const heads &h, const head_level &l, const det_block 
         if (!live)
             return;
         float logit = to_float(cell_of<T>(l.x, l.x_stride, l, picture, local / h.n_anchors)[local % h.n_anchors]);
+        if (!(logit > block->class_logits[0]))
+            return;
         float score = score_of(logit);
-        if (logit > block->class_logits[0] && score > block->class_scores[0])
+        if (score > block->class_scores[0])
             append(to, score, (unsigned)prior);
     } else if (HEAD == DET_HEAD_DFL) {
         const T *logits = cell_of<T>(l.classes, l.classes_stride, l, picture, live ? local : 0);

@@ -182,8 +182,11 @@ det_status det_cudnn_conv_bind(det_cudnn_conv *conv, const det_conv_data *data);
 det_status det_cudnn_conv_run(const det_cudnn_conv *conv, cudnnHandle_t handle);
 void det_cudnn_conv_free(det_cudnn_conv *conv);
 
-/* 1x1 convolutions without groups are products of matrices. NULL in *conv when cublasLt has nothing for the problem. */
-det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **conv);
+/* 1x1 convolutions without groups are products of matrices. The algorithms that cublasLt names, best first, at most `most` of
+ * DET_MAX_TRIED; *n may be 0. The same one for another batch: NULL in *conv when it does not do. */
+enum { DET_MAX_TRIED = 4 }; /* of either library, for the timed choice */
+det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, int most, det_lt_conv **convs,
+                            int *n);
 det_status det_lt_conv_follow(cublasLtHandle_t handle, const det_conv_problem *problem, const det_lt_conv *like,
                               det_lt_conv **conv);
 size_t det_lt_conv_workspace(const det_lt_conv *conv);
@@ -195,7 +198,6 @@ void det_lt_conv_free(det_lt_conv *conv);
 bool det_cuda_conv_problem(const det_device *device, const det_step *step, det_conv_problem *problem);
 /* det_backend.warm: compiles what cuDNN compiles at run time for these steps, on several threads. */
 void det_cuda_warm(det_device *device, const det_step *steps, int n_steps, const det_plan_facts *facts);
-enum { DET_MAX_TRIED = 4 }; /* engines that the timed choice tries for a convolution */
 /* Called when all tensors have their place. */
 det_status det_cuda_conv_bind(det_device *device, det_step *step);
 

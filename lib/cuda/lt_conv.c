@@ -64,33 +64,29 @@ static det_status prefer(cublasLtMatmulPreference_t preference) {
     return DET_OK;
 }
 
-/* *found: whether there is an algorithm. */
-static det_status ask(cublasLtHandle_t handle, det_lt_conv *conv, cublasLtMatmulPreference_t preference, bool *found) {
-    cublasLtMatmulHeuristicResult_t result;
-    int n = 0;
+/* The algorithms for it, best first. */
+static det_status ask(cublasLtHandle_t handle, const det_lt_conv *conv, cublasLtMatmulPreference_t preference, int most,
+                      cublasLtMatmulHeuristicResult_t *results, int *n) {
     cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, conv->product, conv->weight, conv->x, conv->y,
-                                                           conv->y, preference, 1, &result, &n);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED) {
+                                                           conv->y, preference, most, results, n);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+        *n = 0;
         det_log(DET_LOG_DEBUG, "cublasLtMatmulAlgoGetHeuristic -> %s: cuDNN will be asked",
                 cublasLtGetStatusName(status));
         return DET_OK;
     }
     if (status != CUBLAS_STATUS_SUCCESS)
         return det_cublas_fail(status, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
-    *found = n > 0;
-    if (*found) {
-        conv->algorithm = result.algo;
-        conv->workspace_bytes = result.workspaceSize;
-    }
     return DET_OK;
 }
 
-static det_status choose(cublasLtHandle_t handle, det_lt_conv *conv, bool *found) {
+static det_status find_algorithms(cublasLtHandle_t handle, const det_lt_conv *conv, int most,
+                                  cublasLtMatmulHeuristicResult_t *results, int *n) {
     cublasLtMatmulPreference_t preference;
     CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&preference));
     det_status status = prefer(preference);
     if (status == DET_OK)
-        status = ask(handle, conv, preference, found);
+        status = ask(handle, conv, preference, most, results, n);
     cublasLtMatmulPreferenceDestroy(preference);
     return status;
 }
@@ -112,33 +108,61 @@ static det_status copy_choice(cublasLtHandle_t handle, det_lt_conv *conv, const 
     return DET_OK;
 }
 
-/* With the algorithm of `like`, or with what the heuristics say where that is NULL. */
-static det_status make(cublasLtHandle_t handle, const det_conv_problem *problem, const det_lt_conv *like,
-                       det_lt_conv **out) {
+static det_status make(const det_conv_problem *problem, det_lt_conv **out) {
     det_lt_conv *conv = det_alloc_array(1, sizeof *conv);
-    *out = NULL;
     if (!conv)
         return DET_ERROR_OUT_OF_MEMORY;
     conv->has_bias = problem->has_bias;
-    bool found = false;
     det_status status = describe(conv, problem);
     if (status == DET_OK)
-        status = like ? copy_choice(handle, conv, like, &found) : choose(handle, conv, &found);
-    if (status != DET_OK || !found) {
+        *out = conv;
+    else
         det_lt_conv_free(conv);
-        return status;
+    return status;
+}
+
+/* The first is `conv` itself. */
+static det_status keep(det_lt_conv *conv, const det_conv_problem *problem,
+                       const cublasLtMatmulHeuristicResult_t *results, int n_results, det_lt_conv **convs, int *n) {
+    for (int i = 0; i < n_results; i++) {
+        if (i > 0)
+            DET_TRY(make(problem, &conv));
+        conv->algorithm = results[i].algo;
+        conv->workspace_bytes = results[i].workspaceSize;
+        convs[(*n)++] = conv;
     }
-    *out = conv;
     return DET_OK;
 }
 
-det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, det_lt_conv **conv) {
-    return make(handle, problem, NULL, conv);
+det_status det_lt_conv_find(cublasLtHandle_t handle, const det_conv_problem *problem, int most, det_lt_conv **convs,
+                            int *n) {
+    cublasLtMatmulHeuristicResult_t results[DET_MAX_TRIED];
+    det_lt_conv *conv;
+    int n_results = 0;
+    *n = 0;
+    DET_TRY(make(problem, &conv));
+    det_status status = find_algorithms(handle, conv, most, results, &n_results);
+    if (status == DET_OK)
+        status = keep(conv, problem, results, n_results, convs, n);
+    if (*n == 0)
+        det_lt_conv_free(conv);
+    while (status != DET_OK && *n > 0)
+        det_lt_conv_free(convs[--*n]);
+    return status;
 }
 
 det_status det_lt_conv_follow(cublasLtHandle_t handle, const det_conv_problem *problem, const det_lt_conv *like,
-                              det_lt_conv **conv) {
-    return make(handle, problem, like, conv);
+                              det_lt_conv **out) {
+    det_lt_conv *conv;
+    bool fits = false;
+    *out = NULL;
+    DET_TRY(make(problem, &conv));
+    det_status status = copy_choice(handle, conv, like, &fits);
+    if (status == DET_OK && fits)
+        *out = conv;
+    else
+        det_lt_conv_free(conv);
+    return status;
 }
 
 size_t det_lt_conv_workspace(const det_lt_conv *conv) {

@@ -3,12 +3,18 @@
  * cannot be finalised. */
 #include "descriptor.h"
 
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 namespace fake {
 namespace {
 
 const int64_t WORKSPACE_BYTES = 4112; /* not a round number */
+
+int64_t slow_engine = -1;
+double slow_ms = 0;
+bool last_resort = false;
 
 bool bias_or_relu_alone(const Program &p) {
     for (const Pointwise &step : p.steps) {
@@ -34,6 +40,8 @@ std::vector<Engine> all_engines(const Program &p, cudnnBackendHeurMode_t mode) {
             engines.push_back(compiled);
         return engines;
     }
+    if (last_resort)
+        return engines;
     if (depthwise && !p.steps.empty()) {
         compiled = {8, {}, true, true, false, 0};
         return f32 ? engines : std::vector<Engine>{compiled};
@@ -143,6 +151,8 @@ void run(const Program &p, const Engine &engine, const Binding &b) {
     c.tf32 = engine.tf32;
     c.split = engine.split;
     std::vector<float> values((size_t)(c.y.n * c.y.h * c.y.w * c.y.c));
+    if (engine.index == slow_engine)
+        std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(slow_ms));
     convolve(c, b.x, b.w, values.data());
     for (float &value : values)
         value = rounded(c.y.type, value);
@@ -231,3 +241,12 @@ cudnnStatus_t execute(cudaStream_t stream, const Descriptor &plan, const Descrip
 }
 
 } // namespace fake
+
+void fake_cudnn_slow(int64_t engine, double ms) {
+    fake::slow_engine = engine;
+    fake::slow_ms = ms;
+}
+
+void fake_cudnn_last_resort(int on) {
+    fake::last_resort = on;
+}

@@ -48,6 +48,11 @@ target_include_directories(fake_cuda_test PRIVATE ${PROJECT_SOURCE_DIR}/tests/su
 target_link_libraries(fake_cuda_test PRIVATE fake_cuda)
 add_test(NAME emulation.fake_cuda COMMAND fake_cuda_test)
 
+add_executable(choice_test ${fake}/choice_test.c)
+target_include_directories(choice_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(choice_test PRIVATE test_models detect_lib_emulated fake_cuda)
+add_test(NAME emulation.choice COMMAND choice_test)
+
 # The same questions to the fake, and to cuDNN itself.
 foreach(library fake real)
   add_executable(cudnn_rules_${library}_test ${fake}/cudnn_rules_test.c)

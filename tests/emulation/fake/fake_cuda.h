@@ -64,6 +64,10 @@ FAKE_CUDA_API void fake_cuda_seed(uint64_t seed);
 /* From now on violations are counted, and the call fails where it can. Returns how many there were since. */
 FAKE_CUDA_API void fake_cuda_tolerate(int on);
 FAKE_CUDA_API int fake_cuda_violations(void);
+/* Every run of cuDNN's engine of that number takes `ms` from now on; 0: as long as it takes. */
+FAKE_CUDA_API void fake_cudnn_slow(int64_t engine, double ms);
+/* Heuristics name nothing but the last resort. */
+FAKE_CUDA_API void fake_cudnn_last_resort(int on);
 /* One more violation. */
 FAKE_CUDA_API void fake_cuda_violation(const char *what);
 /* Copies between host and device memory, of whatever is there now, past all queues. */
