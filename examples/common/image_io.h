@@ -43,6 +43,9 @@ bool image_decode(const void *data, size_t n_bytes, const image_limits *limits, 
 /* Writes a PNG under a temporary name beside `path` and renames it: `path` is whole or as it was. */
 bool image_write_png(const char *path, const image *picture, char error[IMAGE_ERROR_SIZE]);
 
+/* Whether a file is one that image_write_png has written, by the mark it leaves in them. */
+bool image_is_marked(const char *path);
+
 /* Gives the pixels up and empties the picture. An empty picture is allowed. */
 void image_free(image *picture);
 

@@ -88,6 +88,22 @@ bool png_decode(const uint8_t *data, size_t n_bytes, const image_limits *limits,
     return ok;
 }
 
+/* In every PNG that is written: what libpng puts between the header and the pixels, tEXt with "Software" in it. */
+#define MARK_KEY  "Software"
+#define MARK_TEXT "libdetect"
+#define MARK      "tEXt" MARK_KEY "\0" MARK_TEXT
+
+bool image_is_marked(const char *path) {
+    enum { SIGNATURE = 8, HEADER = 25, LENGTH = 4, MARK_AT = SIGNATURE + HEADER + LENGTH };
+    char begin[MARK_AT + sizeof MARK - 1];
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return false;
+    bool whole = fread(begin, 1, sizeof begin, file) == sizeof begin;
+    fclose(file);
+    return whole && memcmp(begin + MARK_AT, MARK, sizeof MARK - 1) == 0;
+}
+
 typedef struct png_writer {
     png_structp png;
     png_infop info;
@@ -121,6 +137,8 @@ static bool write_png(png_writer *writer, FILE *file, const image *picture) {
     png_set_compression_level(png, FAST_COMPRESSION);
     png_set_IHDR(png, writer->info, (png_uint_32)picture->width, (png_uint_32)picture->height, 8, PNG_COLOR_TYPE_RGB,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_text mark = {.compression = PNG_TEXT_COMPRESSION_NONE, .key = MARK_KEY, .text = MARK_TEXT};
+    png_set_text(png, writer->info, &mark, 1);
     png_write_info(png, writer->info);
     for (int32_t y = 0; y < picture->height; y++)
         png_write_row(png, picture->pixels + (size_t)y * 3 * (size_t)picture->width);

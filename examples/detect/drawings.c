@@ -53,7 +53,7 @@ static bool may_write(const drawings *set, const char *path) {
     struct stat status;
     if (stat(path, &status) != 0)
         return true; /* nothing there, or an error that writing will name */
-    return S_ISREG(status.st_mode) && !find_place(set, &status)->used;
+    return S_ISREG(status.st_mode) && !find_place(set, &status)->used && image_is_marked(path);
 }
 
 /* NAME.png or NAME-<number>.png in the directory, for an input DIR/NAME.EXTENSION; standard input's NAME is stdin. */

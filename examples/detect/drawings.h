@@ -22,8 +22,9 @@ typedef struct drawings {
 /* Creates the directory if needed. False after complaining. */
 bool drawings_open(drawings *set, const char *directory, const file_list *inputs);
 
-/* Saves a picture as NAME.png, after its input's name. Where that would replace an input, or the drawing of another
- * input, it becomes NAME-2.png, NAME-3.png, ...; what earlier runs left is replaced. False after complaining. */
+/* Saves a picture as NAME.png, after its input's name. Where that would replace an input, the drawing of another input
+ * or a file that is no drawing, it becomes NAME-2.png, NAME-3.png, ...; drawings of earlier runs are replaced. False
+ * after complaining. */
 bool drawings_save(drawings *set, const char *input, const image *picture);
 
 void drawings_close(drawings *set);

@@ -414,6 +414,20 @@ class WithModel(CliTest):
             self.assertEqual([read_png(out / f"x-{i}.png")[0] for i in (2, 3, 4)], [16, 17, 18])
             self.assertEqual((out / "x.png").read_bytes(), kept)
 
+    def test_draw_replaces_only_drawings(self):
+        picture = self.write("in/x.ppm", ppm(16, 16))
+        for name, data in (("foreign.png", png(18, 18)), ("short", b"\x89PNG"), ("empty", b"")):
+            with self.subTest(name):
+                out = self.directory / ("out-" + name)
+                kept = self.write(f"{out.name}/x.png", data)
+                for _ in range(2):
+                    self.results("--draw", out, picture)
+                    self.assertEqual(sorted(os.listdir(out)), ["x-2.png", "x.png"])
+                    self.assertEqual(kept.read_bytes(), data)
+                shutil.copy(out / "x-2.png", kept)  # its mark is in the file, not in the name
+                self.results("--score", "1", "--draw", out, self.write("y/x.ppm", ppm(17, 17)))
+                self.assertEqual(read_png(kept)[0], 17)
+
     def test_draw_fails(self):
         picture = self.write("a.ppm", ppm(16, 16))
         self.expect(call("--draw", picture, picture), PICTURES, "a.ppm: not a directory", 1)

@@ -86,6 +86,16 @@ class Twin(unittest.TestCase):
             theirs, ours = (np.asarray(Image.open(self.folder / side / name)) for side in ("theirs", "ours"))
             np.testing.assert_array_equal(ours, theirs, name)
 
+    def test_drawings_of_the_other(self) -> None:
+        """Each replaces what the other has drawn, and no other file."""
+        out = self.folder / "shared"
+        out.mkdir()
+        (out / "a.png").write_bytes(b"\x89PNG of someone else")
+        for _ in range(2):
+            self.both("--score", "0.3", "a.ppm", "--draw", "shared")
+            self.assertEqual(sorted(path.name for path in out.iterdir()), ["a-2.png", "a.png"])
+        self.assertEqual((out / "a.png").read_bytes(), b"\x89PNG of someone else")
+
     def test_info(self) -> None:
         text = self.same("info", "--json", "--threads", "1", "--size", "64x64")
         self.assertEqual(json.loads(text)["family"], "damofd")

@@ -26,7 +26,7 @@ class _Failure(Exception):
 
 
 class _Drawings:
-    """Pictures with boxes, each in a file of its own that is neither a source nor an earlier drawing."""
+    """Pictures with boxes, each in a file of its own: no source, none of this run's, and none that is no drawing."""
 
     def __init__(self, folder: str, sources: Sequence[str]) -> None:
         self._folder = folder
@@ -44,11 +44,14 @@ class _Drawings:
             return None
         return status.st_dev, status.st_ino
 
+    def _may_replace(self, path: str) -> bool:
+        return self._identity(path) not in self._kept and os.path.isfile(path) and picture_files.is_marked(path)
+
     def path_for(self, source: str) -> str:
         """Where the next drawing of a picture goes."""
         name, number = os.path.splitext(os.path.basename(source))[0], 1
         path = os.path.join(self._folder, f"{name}.png")
-        while os.path.exists(path) and (self._identity(path) in self._kept or not os.path.isfile(path)):
+        while os.path.exists(path) and not self._may_replace(path):
             number += 1
             path = os.path.join(self._folder, f"{name}-{number}.png")
         return path

@@ -99,7 +99,9 @@ def _add_detect_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--multi-label", action="store_true", help="a box may be of several classes")
     group.add_argument("--agnostic", action="store_true", help="overlapping boxes of different classes compete too")
     group.add_argument("--max-objects", metavar="N", type=_integer(1, 65536), help="most objects in a picture")
-    parser.add_argument("--draw", metavar="DIR", help="save pictures with boxes as DIR/NAME.png")
+    parser.add_argument("--draw", metavar="DIR",
+                        help="save pictures with boxes as DIR/NAME.png, or NAME-2.png where a file lies that is no"
+                        " earlier drawing")
     parser.add_argument("--max-side", metavar="N", type=_integer(1, 16384), default=16384,
                         help="longest side of a picture, in pixels  [16384]")
     parser.add_argument("--max-bytes", metavar="N", type=_bytes, default=256 << 20,

@@ -13,6 +13,7 @@ from . import whole_file
 from ._types import Pixels
 
 _READ_BYTES = 1 << 20
+_MARK = b"tEXtSoftware\0libdetect"
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".pnm")
 
 
@@ -125,8 +126,17 @@ def _read_with_pillow(data: bytearray, max_side: int, max_bytes: int) -> Pixels:
         raise PictureError(f"damaged picture: {error}") from None
 
 
+def is_marked(path: str) -> bool:
+    """Whether a file is a PNG that this module or the tool `detect` has written, by the mark behind its header."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(37 + len(_MARK))[37:] == _MARK
+    except OSError:
+        return False
+
+
 def write_png(path: str, picture: Pixels) -> None:
-    """Writes height x width x 3 as a PNG."""
+    """Writes height x width x 3 as a PNG, with the mark."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -135,7 +145,8 @@ def write_png(path: str, picture: Pixels) -> None:
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # before each row, the number of its filter: none
     rows[:, 1:] = picture.reshape(height, 3 * width)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 3)) + chunk(b"IEND", b"")
+    body = chunk(b"IHDR", header) + chunk(_MARK[:4], _MARK[4:])
+    body += chunk(b"IDAT", zlib.compress(rows.tobytes(), 3)) + chunk(b"IEND", b"")
     try:
         whole_file.write(path, [b"\x89PNG\r\n\x1a\n", body])
     except OSError as error:
