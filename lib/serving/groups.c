@@ -60,6 +60,7 @@ static void begin(det_group *g, const det_group_defaults *defaults, const det_th
     g->hash = hash;
     g->n_requests = g->n_waiting = 0;
     g->due_us = INT64_MAX;
+    g->due_left = false;
     g->thresholds = common(defaults, t);
     g->thresholds.class_scores = g->class_scores;
     g->thresholds.class_enabled = g->class_enabled;

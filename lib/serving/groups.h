@@ -21,7 +21,8 @@ typedef struct det_group {
 
     /* The queue's. */
     int n_waiting;
-    int64_t due_us; /* a moment not after the first at which one of them should run; too early does no harm */
+    int64_t due_us; /* the first moment at which one of them should run */
+    bool due_left;  /* whose moment it was has left: it is to be found again */
     struct {
         int first, last; /* slots, in order of tickets */
     } waiting[DET_PRIORITIES];

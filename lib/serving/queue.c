@@ -141,8 +141,8 @@ void det_queue_remove(det_queue *q, det_slot *slot) {
     *(slot->previous == DET_NONE ? first : &q->slots[slot->previous].next) = slot->next;
     *(slot->next == DET_NONE ? last : &q->slots[slot->next].previous) = slot->previous;
     q->n_waiting--;
-    if (--g->n_waiting == 0)
-        g->due_us = INT64_MAX;
+    g->n_waiting--;
+    g->due_left = g->due_left || slot->due_us == g->due_us;
     slot->state = DET_SLOT_HELD;
     heap_remove(q, slot);
 }
@@ -160,12 +160,17 @@ static bool comes_before(const det_slot *a, const det_slot *b) {
     return a->level != b->level ? a->level > b->level : a->ticket < b->ticket;
 }
 
-static void find_due(const det_queue *q, det_group *g) {
+/* Once for all that have left: a batch, or many that were cancelled. */
+static int64_t due_of(const det_queue *q, det_group *g) {
+    if (!g->due_left)
+        return g->due_us;
+    g->due_left = false;
     g->due_us = INT64_MAX;
     for (int level = 0; level < DET_PRIORITIES; level++) {
         for (int i = g->waiting[level].first; i != DET_NONE; i = q->slots[i].next)
             g->due_us = DET_MIN(g->due_us, q->slots[i].due_us);
     }
+    return g->due_us;
 }
 
 int det_queue_take(det_queue *q, int64_t now_us, int max_batch, bool flush, det_slot **batch) {
@@ -174,7 +179,7 @@ int det_queue_take(det_queue *q, int64_t now_us, int max_batch, bool flush, det_
     for (int i = 0; i < q->groups.n_used; i++) {
         det_group *g = &q->groups.items[q->groups.used[i]];
         det_slot *first = head(q, g);
-        bool ready = first && (flush || g->n_waiting >= max_batch || g->due_us <= now_us);
+        bool ready = first && (flush || g->n_waiting >= max_batch || due_of(q, g) <= now_us);
         if (ready && (!best || comes_before(first, best_head))) {
             best = g;
             best_head = first;
@@ -187,15 +192,13 @@ int det_queue_take(det_queue *q, int64_t now_us, int max_batch, bool flush, det_
         slot->state = DET_SLOT_RUNNING;
         batch[n++] = slot;
     }
-    if (best && best->n_waiting)
-        find_due(q, best);
     return n;
 }
 
-int64_t det_queue_due(const det_queue *q) {
+int64_t det_queue_due(det_queue *q) {
     int64_t due_us = INT64_MAX;
     for (int i = 0; i < q->groups.n_used; i++)
-        due_us = DET_MIN(due_us, q->groups.items[q->groups.used[i]].due_us);
+        due_us = DET_MIN(due_us, due_of(q, &q->groups.items[q->groups.used[i]]));
     return due_us;
 }
 

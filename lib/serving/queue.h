@@ -74,7 +74,7 @@ det_slot *det_queue_find(det_queue *queue, uint64_t ticket);
 int det_queue_take(det_queue *queue, int64_t now_us, int max_batch, bool flush, det_slot **batch);
 
 /* When something will be due, if nothing is submitted before; INT64_MAX: nothing waits. */
-int64_t det_queue_due(const det_queue *queue);
+int64_t det_queue_due(det_queue *queue);
 
 /* One that waits and whose deadline is not after `now_us`, the first; NULL: none. INT64_MAX gives any with one. */
 det_slot *det_queue_expired(det_queue *queue, int64_t now_us);

@@ -65,6 +65,26 @@ static void test_due(void) {
     det_queue_close(&q);
 }
 
+/* One that leaves takes its due time with it: those behind it wait for their own. */
+static void test_due_of_removed(void) {
+    det_queue q = open_queue(8);
+    det_slot *first = push(&q, NULL, 0, 400, INT64_MAX), *second = push(&q, NULL, -1, 500, INT64_MAX);
+    push(&q, NULL, 0, 750, INT64_MAX);
+    det_queue_remove(&q, second);
+    CHECK(det_queue_due(&q) == 400);
+    det_queue_remove(&q, first);
+    TAKES(&q, 400, 4, false, "");
+    CHECK_MSG(det_queue_due(&q) == 750, "due at %lld", (long long)det_queue_due(&q));
+    det_slot *last = push(&q, NULL, 0, 600, INT64_MAX);
+    det_queue_remove(&q, last);
+    push(&q, NULL, 0, 700, INT64_MAX);
+    TAKES(&q, 600, 4, false, "");
+    TAKES(&q, 700, 4, false, "3 5");
+    release(&q, (det_slot *[]){first, second, last}, 3);
+    CHECK(det_queue_due(&q) == INT64_MAX && q.n_held == 0);
+    det_queue_close(&q);
+}
+
 static void test_priorities(void) {
     det_queue q = open_queue(16);
     static const int levels[] = {0, 4, -4, 0, 1, 4, -4, 1};
@@ -273,6 +293,7 @@ static void test_against_a_model(void) {
 
 int main(void) {
     test_due();
+    test_due_of_removed();
     test_priorities();
     test_groups();
     test_thresholds();
