@@ -190,8 +190,7 @@ static int score_labels(pass *p) {
 static int open_context(pass *p, const det_model *model, const setting *how) {
     det_context_options wanted;
     det_context_options_init(&wanted);
-    wanted.device = how->devices[0];
-    wanted.device_index = how->device_indices[0];
+    choose_device(&wanted, &how->devices[0]);
     wanted.precision = how->precision;
     wanted.width = how->width;
     wanted.height = how->height;

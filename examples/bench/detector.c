@@ -23,8 +23,7 @@ static det_status open_seat(detector *d, const det_model *model, const setting *
     seat *s = &d->seats[index];
     det_context_options wanted;
     det_context_options_init(&wanted);
-    wanted.device = how->devices[index % how->n_devices];
-    wanted.device_index = how->device_indices[index % how->n_devices];
+    choose_device(&wanted, &how->devices[index % how->n_devices]);
     wanted.precision = how->precision;
     wanted.width = how->width;
     wanted.height = how->height;

@@ -8,7 +8,7 @@
 
 /* One way to run the model. */
 typedef struct setting {
-    int32_t devices[MAX_LIST], device_indices[MAX_LIST]; /* contexts take them in turn */
+    device_choice devices[MAX_LIST]; /* contexts take them in turn */
     int n_devices;
     int32_t precision, width, height, batch, threads;
     uint32_t flags; /* DET_CONTEXT_* */

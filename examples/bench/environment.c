@@ -15,8 +15,7 @@ static int find_device(bench *b) {
     enum { SMALLEST = 32 };
     det_context_options wanted;
     det_context_options_init(&wanted);
-    wanted.device = b->setting.devices[0];
-    wanted.device_index = b->setting.device_indices[0];
+    choose_device(&wanted, &b->setting.devices[0]);
     wanted.width = wanted.height = SMALLEST;
     wanted.n_threads = 1;
     det_context *context;
@@ -28,7 +27,7 @@ static int find_device(bench *b) {
         complain_of_context(b->model_path, status);
         return EXIT_MODEL;
     }
-    b->setting.devices[0] = info.device;
+    b->setting.devices[0].device = info.device;
     det_context_destroy(context);
     return EXIT_DONE;
 }
@@ -39,9 +38,9 @@ int environment_read(bench *b) {
     if (outcome != EXIT_DONE)
         return outcome;
     machine_describe(&b->machine);
-    if (b->setting.devices[0] == DET_DEVICE_CPU)
+    if (b->setting.devices[0].device == DET_DEVICE_CPU)
         return EXIT_DONE;
-    b->gpu = nvml_open(b->setting.device_indices[0], reason);
+    b->gpu = nvml_open(b->setting.devices[0].index, b->setting.devices[0].uuid, reason);
     if (b->gpu != NULL)
         nvml_describe(b->gpu, &b->gpu_description);
     else

@@ -14,7 +14,7 @@ static const char help_text[] =
     "\n"
     "What is run (MODEL is a file, or the name of a model that comes with libdetect; default: the\n"
     "environment's LIBDETECT_MODEL, else damofd-2.5g-kps, which finds faces)\n"
-    "  --device LIST        auto, cpu, cuda or cuda:N; several GPUs with commas between  [auto]\n"
+    "  --device LIST        auto, cpu, cuda, cuda:N or cuda:UUID; several GPUs with commas between  [auto]\n"
     "  --precision LIST     auto, fp32, tf32, fp16, bf16; with several, how far boxes drift from fp32's  [auto]\n"
     "  --size LIST          network's input, WxH, multiples of 32  [the model's]\n"
     "  --threads N          CPU threads of a context  [all cores; one where there are several contexts]\n"

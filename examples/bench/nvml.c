@@ -94,18 +94,21 @@ static void visible_device(int cuda_index, char entry[96]) {
         snprintf(entry, 96, "%.*s", (int)strcspn(list, ","), list);
 }
 
-static bool find_device(nvml *gpu, int cuda_index) {
+static bool find_device(nvml *gpu, int cuda_index, const char *uuid) {
     int (*by_index)(unsigned, device_handle *), (*by_uuid)(const char *, device_handle *);
     *(void **)&by_index = dlsym(gpu->library, "nvmlDeviceGetHandleByIndex_v2");
     *(void **)&by_uuid = dlsym(gpu->library, "nvmlDeviceGetHandleByUUID");
     char entry[96];
-    visible_device(cuda_index, entry);
-    if (strncmp(entry, "GPU-", 4) == 0)
+    if (uuid[0] != '\0')
+        snprintf(entry, sizeof entry, "%s", uuid);
+    else
+        visible_device(cuda_index, entry);
+    if (strncmp(entry, "GPU-", 4) == 0 || strncmp(entry, "MIG-", 4) == 0)
         return by_uuid != NULL && by_uuid(entry, &gpu->device) == SUCCESS;
     return by_index != NULL && by_index((unsigned)atoi(entry), &gpu->device) == SUCCESS;
 }
 
-nvml *nvml_open(int cuda_index, char reason[128]) {
+nvml *nvml_open(int cuda_index, const char *uuid, char reason[128]) {
     nvml *gpu = calloc(1, sizeof *gpu);
     reason[0] = '\0';
     if (gpu == NULL) {
@@ -122,9 +125,11 @@ nvml *nvml_open(int cuda_index, char reason[128]) {
     *(void **)&start = dlsym(gpu->library, "nvmlInit_v2");
     int status = start != NULL ? start() : -1;
     find_functions(gpu);
-    if (status == SUCCESS && find_device(gpu, cuda_index))
+    if (status == SUCCESS && find_device(gpu, cuda_index, uuid))
         return gpu;
-    if (status == SUCCESS)
+    if (status == SUCCESS && uuid[0] != '\0')
+        snprintf(reason, 128, "NVML has no device %s", uuid);
+    else if (status == SUCCESS)
         snprintf(reason, 128, "NVML has no device for cuda:%d", cuda_index);
     else
         snprintf(reason, 128, "NVML does not start: error %d", status);

@@ -8,9 +8,10 @@
 
 typedef struct nvml nvml;
 
-/* Opens the library and finds the device that CUDA calls `cuda_index`, as CUDA_VISIBLE_DEVICES renumbers it. NULL when
- * there is no library, driver or device; `reason` then says which in one line. */
-nvml *nvml_open(int cuda_index, char reason[128]);
+/* Opens the library and finds the device of a UUID, or, where that is "", the one that CUDA calls `cuda_index`, as
+ * CUDA_VISIBLE_DEVICES renumbers it. NULL when there is no library, driver or device; `reason` then says which in one
+ * line. */
+nvml *nvml_open(int cuda_index, const char *uuid, char reason[128]);
 void nvml_close(nvml *gpu);
 
 /* Numbers that the device does not tell are negative, texts empty. */

@@ -1,7 +1,7 @@
 #include "options.h"
 
-#include "parse.h"
 #include "text.h"
+#include "values.h"
 
 #include <getopt.h>
 #include <stdlib.h>
@@ -57,8 +57,8 @@ static const struct option_row {
     option_id id;
     int commands; /* that know it */
 } option_rows[] = {
-    {"device", "auto, cpu, cuda or cuda:N; several GPUs with commas between", OPTION_DEVICE, FOR_RUN},
-    {"precision", "auto, fp32, tf32, fp16, bf16 or int8, with commas between", OPTION_PRECISION, FOR_RUN},
+    {"device", "auto, cpu, cuda, cuda:N or cuda:UUID; several GPUs with commas between", OPTION_DEVICE, FOR_RUN},
+    {"precision", "auto, fp32, tf32, fp16 or bf16, with commas between", OPTION_PRECISION, FOR_RUN},
     {"size", "WxH, multiples of 32 from 32 to 8192, such as 640x480,320x320", OPTION_SIZE, FOR_RUN},
     {"threads", "1 to 256", OPTION_THREADS, FOR_RUN},
     {"contexts", "1 to 256", OPTION_CONTEXTS, FOR_RUN},
@@ -128,7 +128,7 @@ static bool take_picture_size(const char *value, options *parsed) {
 static bool take_what(int id, const char *value, options *parsed) {
     switch (id) {
     case OPTION_DEVICE:
-        return parse_devices(value, &parsed->devices, &parsed->device_indices);
+        return parse_gpus(value, &parsed->devices);
     case OPTION_PRECISION:
         return parse_precisions(value, &parsed->precisions);
     case OPTION_SIZE:
@@ -169,7 +169,7 @@ static bool take_how(int id, const char *value, options *parsed) {
     case OPTION_NEED:
         return parse_need(value, &parsed->need_streams, &parsed->need_fps);
     case OPTION_MAX_MEMORY:
-        return parse_bytes(value, &parsed->max_memory);
+        return parse_bytes(value, (int64_t)1 << 40, &parsed->max_memory);
     case OPTION_MAX_LATENCY:
         if (!parse_duration(value, &seconds))
             return false;
@@ -259,9 +259,9 @@ static bool take_option(int id, const char *argument, options *parsed) {
 static void set_defaults(options *parsed) {
     static const int32_t callers[] = {1, 2, 4, 8, 16, 32, 64, 128, 200};
     enum { LARGEST_BATCH = 64 };
-    parsed->devices.n = parsed->device_indices.n = 1; /* DET_DEVICE_AUTO, 0 */
-    parsed->precisions.n = 1;                         /* DET_PRECISION_AUTO */
-    parsed->sizes.n = 1;                              /* 0 x 0 */
+    parsed->devices.n = 1;    /* DET_DEVICE_AUTO, 0 */
+    parsed->precisions.n = 1; /* DET_PRECISION_AUTO */
+    parsed->sizes.n = 1;      /* 0 x 0 */
     parsed->batch = 1;
     for (int32_t batch = 1; batch <= LARGEST_BATCH; batch *= 2)
         parsed->batches.values[parsed->batches.n++] = batch;

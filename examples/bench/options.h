@@ -2,11 +2,7 @@
 #ifndef BENCH_OPTIONS_H
 #define BENCH_OPTIONS_H
 
-#include <libdetect/detect.h>
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "parse.h"
 
 /* What the exit status says; also what functions return that can end the program. */
 enum {
@@ -56,6 +52,11 @@ typedef struct number_list {
     int n;
 } number_list;
 
+typedef struct device_list {
+    device_choice values[MAX_LIST];
+    int32_t n;
+} device_list;
+
 typedef struct path_list {
     const char *paths[MAX_LIST];
     int n;
@@ -67,7 +68,7 @@ typedef struct options {
     bool help, version, quiet;
 
     const char *model; /* NULL: none given */
-    integer_list devices, device_indices;
+    device_list devices;
     integer_list precisions;   /* DET_* or PRECISION_INT8 */
     size_list sizes;           /* 0 x 0: the model's own */
     int32_t threads, contexts; /* 0: see docs/benchmark.md */

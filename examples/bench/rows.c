@@ -72,7 +72,7 @@ json_t *bench_row(const bench *b, scenario_id id, const setting *how, int n_cont
     int32_t width = how->width > 0 ? how->width : b->info.input_width;
     int32_t height = how->height > 0 ? how->height : b->info.input_height;
     json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:[i,i], s:i, s:i, s:i, s:[], s:[]}", "scenario", scenario_names[id],
-                            "status", "ok", "device", device_names[how->devices[0]], "precision",
+                            "status", "ok", "device", device_names[how->devices[0].device], "precision",
                             precision_name(how->precision), "input", width, height, "batch", how->batch, "contexts",
                             n_contexts, "devices", how->n_devices, "invalid", "notes");
     if (b->accuracy.has_ap || b->accuracy.has_drift)

@@ -45,7 +45,7 @@ int bench_contexts(const bench *b) {
     const options *g = b->given;
     if (g->contexts > 0)
         return g->contexts;
-    if (b->setting.devices[0] == DET_DEVICE_CUDA)
+    if (b->setting.devices[0].device == DET_DEVICE_CUDA)
         return ON_GPU * b->setting.n_devices;
     int n = b->machine.n_usable / (g->threads > 0 ? g->threads : 1);
     return n < 1 ? 1 : n < MOST ? n : MOST;
@@ -268,7 +268,6 @@ int command_run(const options *given) {
     bench b = {.given = given, .time = timebase_machine(), .rows = json_array()};
     b.setting.n_devices = given->devices.n;
     memcpy(b.setting.devices, given->devices.values, sizeof b.setting.devices);
-    memcpy(b.setting.device_indices, given->device_indices.values, sizeof b.setting.device_indices);
     int outcome = output_possible(given) ? open_model(&b) : EXIT_FAILED;
     if (outcome == EXIT_DONE)
         outcome = inputs_open(&b.in, given);

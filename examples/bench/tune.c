@@ -33,7 +33,7 @@ static integer_list precisions_to_try(const bench *b) {
     const integer_list *given = &b->given->precisions;
     if (given->n > 1 || given->values[0] != DET_PRECISION_AUTO)
         return *given;
-    bool gpu = b->setting.devices[0] == DET_DEVICE_CUDA;
+    bool gpu = b->setting.devices[0].device == DET_DEVICE_CUDA;
     return (integer_list){.values = {DET_FP32, DET_TF32, DET_FP16, DET_BF16}, .n = gpu ? 4 : 1};
 }
 

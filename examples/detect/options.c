@@ -3,7 +3,6 @@
 #include "text.h"
 
 #include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef enum option_id {
@@ -70,90 +69,12 @@ static const struct option_row {
 };
 enum { N_OPTIONS = sizeof option_rows / sizeof option_rows[0] };
 
-/* Digits only: no sign, no blanks, no other base. */
-static bool parse_integer(const char *text, int64_t low, int64_t high, int64_t *value) {
-    enum { MAX_DIGITS = 18 };
-    size_t n_digits = strspn(text, "0123456789");
-    if (n_digits == 0 || n_digits > MAX_DIGITS || text[n_digits] != '\0')
-        return false;
-    *value = strtoll(text, NULL, 10);
-    return *value >= low && *value <= high;
-}
-
-static bool parse_int32(const char *text, int32_t low, int32_t high, int32_t *value) {
-    int64_t wide;
-    if (!parse_integer(text, low, high, &wide))
-        return false;
-    *value = (int32_t)wide;
-    return true;
-}
-
-/* 0 to 1 with a decimal point in every locale, for this program never leaves the C locale. */
-static bool parse_fraction(const char *text, float *value) {
-    if (text[0] == '\0' || text[strspn(text, "0123456789.eE-+")] != '\0')
-        return false;
-    char *end;
-    *value = strtof(text, &end);
-    return *end == '\0' && *value >= 0 && *value <= 1;
-}
-
-static bool parse_device(const char *text, det_context_options *context) {
-    context->device_index = 0;
-    context->device_uuid = NULL;
-    if (strcmp(text, "auto") == 0)
-        context->device = DET_DEVICE_AUTO;
-    else if (strcmp(text, "cpu") == 0)
-        context->device = DET_DEVICE_CPU;
-    else if (strncmp(text, "cuda", 4) == 0 && (text[4] == '\0' || text[4] == ':'))
-        context->device = DET_DEVICE_CUDA;
-    else
-        return false;
-    const char *which = strchr(text, ':');
-    if (which && (strncmp(which, ":GPU-", 5) == 0 || strncmp(which, ":MIG-", 5) == 0))
-        context->device_uuid = which + 1;
-    return !which || context->device_uuid || parse_int32(which + 1, 0, INT32_MAX, &context->device_index);
-}
-
-static bool parse_precision(const char *text, int32_t *precision) {
-    static const char *const names[] = {"auto", "fp32", "tf32", "fp16", "bf16"}; /* by DET_* value */
-    for (int32_t i = 0; i < (int32_t)(sizeof names / sizeof names[0]); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *precision = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool parse_size(const char *text, det_context_options *context) {
-    enum { STEP = 32, LARGEST = 8192 };
-    char width[8];
-    size_t n_digits = strcspn(text, "x");
-    if (text[n_digits] != 'x' || n_digits >= sizeof width)
-        return false;
-    memcpy(width, text, n_digits);
-    width[n_digits] = '\0';
-    return parse_int32(width, STEP, LARGEST, &context->width) && context->width % STEP == 0 &&
-           parse_int32(text + n_digits + 1, STEP, LARGEST, &context->height) && context->height % STEP == 0;
-}
-
-/* A number of bytes, or of KiB, MiB or GiB with k, m or g behind it. */
-static bool parse_bytes(const char *text, size_t *n_bytes) {
-    static const char suffixes[] = "kmg";
+static bool take_max_bytes(const char *value, image_limits *limits) {
     const int64_t largest = (int64_t)1 << 30;
-    char digits[16];
-    size_t length = strlen(text);
-    if (length == 0 || length >= sizeof digits)
+    int64_t n_bytes;
+    if (!parse_bytes(value, largest, &n_bytes))
         return false;
-    memcpy(digits, text, length + 1);
-    const char *suffix = strchr(suffixes, digits[length - 1] | 0x20);
-    int shift = suffix != NULL ? 10 * (int)(suffix - suffixes + 1) : 0;
-    if (suffix != NULL)
-        digits[length - 1] = '\0';
-    int64_t number;
-    if (!parse_integer(digits, 1, largest >> shift, &number))
-        return false;
-    *n_bytes = (size_t)number << shift;
+    limits->max_bytes = (size_t)n_bytes;
     return true;
 }
 
@@ -175,11 +96,13 @@ static const char *take_value(int id, const char *value, options *parsed) {
         parsed->model = value;
         return NULL;
     case OPTION_DEVICE:
-        return parse_device(value, context) ? NULL : "auto, cpu, cuda, cuda:N or cuda:UUID";
+        return parse_device(value, &parsed->device) ? NULL : "auto, cpu, cuda, cuda:N or cuda:UUID";
     case OPTION_PRECISION:
         return parse_precision(value, &context->precision) ? NULL : "auto, fp32, tf32, fp16 or bf16";
     case OPTION_SIZE:
-        return parse_size(value, context) ? NULL : "WxH, multiples of 32 from 32 to 8192, such as 640x480";
+        return parse_size(value, 32, &context->width, &context->height)
+                   ? NULL
+                   : "WxH, multiples of 32 from 32 to 8192, such as 640x480";
     case OPTION_THREADS:
         return parse_int32(value, 1, 256, &context->n_threads) ? NULL : "1 to 256";
     case OPTION_BATCH:
@@ -206,7 +129,7 @@ static const char *take_value(int id, const char *value, options *parsed) {
     case OPTION_MAX_SIDE:
         return parse_int32(value, 1, IMAGE_MAX_SIDE, &parsed->limits.max_side) ? NULL : "1 to 16384";
     default: /* OPTION_MAX_BYTES */
-        return parse_bytes(value, &parsed->limits.max_bytes) ? NULL : "1 to 1g, such as 500000 or 64m";
+        return take_max_bytes(value, &parsed->limits) ? NULL : "1 to 1g, such as 500000 or 64m";
     }
 }
 
@@ -332,6 +255,7 @@ int options_parse(int argc, char **argv, options *parsed) {
     int id;
     while (ok && (id = getopt_long(argc, argv, ":h", known, NULL)) != -1)
         ok = take_option(id, argv[optind - 1], &format_chosen, parsed);
+    choose_device(&parsed->context, &parsed->device);
     parsed->paths = argv + optind;
     parsed->n_paths = argc - optind;
     if (ok && check_operands(parsed))

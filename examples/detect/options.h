@@ -4,8 +4,7 @@
 
 #include "frames.h"
 #include "image_io.h"
-
-#include <libdetect/detect.h>
+#include "parse.h"
 
 /* What the tool's exit status says; also what functions return that can end it. */
 enum {
@@ -22,8 +21,9 @@ typedef enum output_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV } output_form
 
 /* Texts belong to argv or the environment. */
 typedef struct options {
-    int command;                 /* COMMAND_* */
-    const char *model;           /* NULL: none given */
+    int command;       /* COMMAND_* */
+    const char *model; /* NULL: none given */
+    device_choice device;
     det_context_options context; /* as given, the library's defaults for the rest */
     det_thresholds thresholds;   /* without the classes */
     const char *classes;         /* --classes, as given; NULL: all */

@@ -125,8 +125,7 @@ detectors *detectors_open(const settings *given, const det_model *model) {
     det_pool_device devices[MAX_DEVICES];
     for (int32_t i = 0; i < given->n_devices; i++) {
         contexts[i] = given->context;
-        contexts[i].device = given->devices[i];
-        contexts[i].device_index = given->device_indices[i];
+        choose_device(&contexts[i], &given->devices[i]);
         devices[i] = (det_pool_device){.options = &contexts[i], .n_contexts = given->n_contexts};
     }
     det_pool_options options;

@@ -1,5 +1,7 @@
 #include "query.h"
 
+#include "parse.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,18 +14,6 @@ void query_init(query *asked) {
 void query_free(query *asked) {
     free(asked->class_enabled);
     asked->class_enabled = NULL;
-}
-
-/* 0 to 1 with a decimal point: the program never leaves the C locale. */
-static bool parse_fraction(const char *text, float *value) {
-    if (text[0] == '\0' || text[strspn(text, "0123456789.eE-+")] != '\0')
-        return false;
-    char *end;
-    float number = strtof(text, &end);
-    if (*end != '\0' || !(number >= 0 && number <= 1))
-        return false;
-    *value = number;
-    return true;
 }
 
 /* A number is a class's index, anything else its name; -1 when the model has no such class. */

@@ -2,9 +2,7 @@
 
 #include "log.h"
 
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char help_text[] =
@@ -16,7 +14,7 @@ static const char help_text[] =
     "Model and devices\n"
     "  --model FILE|NAME    model file, or the name of a model that comes with libdetect; default: the\n"
     "                       environment's LIBDETECT_MODEL, else damofd-2.5g-kps, which finds faces\n"
-    "  --device LIST        auto, cpu, cuda or cuda:N, with commas between for several  [auto]\n"
+    "  --device LIST        auto, cpu, cuda, cuda:N or cuda:UUID, with commas between for several  [auto]\n"
     "  --contexts N         detectors on each device, 1 to 64  [two on a GPU, one on the CPU]\n"
     "  --precision NAME     auto, fp32, tf32, fp16 or bf16  [auto]\n"
     "  --size WxH           network's input, multiples of 32  [the model's]\n"
@@ -51,84 +49,6 @@ void settings_help(void) {
     fputs(help_text, stdout);
 }
 
-/* Digits only, perhaps with k, m or g behind them when `bytes`. */
-static bool parse_number(const char *text, bool bytes, int64_t low, int64_t high, int64_t *value) {
-    static const char suffixes[] = "kmg";
-    enum { MAX_DIGITS = 12 };
-    size_t n_digits = strspn(text, "0123456789");
-    if (n_digits == 0 || n_digits > MAX_DIGITS)
-        return false;
-    *value = strtoll(text, NULL, 10);
-    const char *suffix = bytes && text[n_digits] != '\0' ? strchr(suffixes, text[n_digits] | 0x20) : NULL;
-    if (suffix != NULL) {
-        *value <<= 10 * (suffix - suffixes + 1);
-        n_digits++;
-    }
-    return text[n_digits] == '\0' && *value >= low && *value <= high;
-}
-
-static bool parse_device(const char *word, size_t length, int32_t *device, int32_t *index) {
-    *index = 0;
-    if (length == 4 && memcmp(word, "auto", 4) == 0)
-        *device = DET_DEVICE_AUTO;
-    else if (length == 3 && memcmp(word, "cpu", 3) == 0)
-        *device = DET_DEVICE_CPU;
-    else if (length >= 4 && memcmp(word, "cuda", 4) == 0)
-        *device = DET_DEVICE_CUDA;
-    else
-        return false;
-    if (*device != DET_DEVICE_CUDA || length == 4)
-        return true;
-    char digits[8] = "";
-    int64_t number;
-    if (word[4] != ':' || length - 5 >= sizeof digits)
-        return false;
-    memcpy(digits, word + 5, length - 5);
-    if (!parse_number(digits, false, 0, 1023, &number))
-        return false;
-    *index = (int32_t)number;
-    return true;
-}
-
-static bool parse_devices(const char *list, settings *given) {
-    given->n_devices = 0;
-    for (const char *word = list; word != NULL;) {
-        size_t length = strcspn(word, ",");
-        int32_t i = given->n_devices;
-        if (i == MAX_DEVICES || !parse_device(word, length, &given->devices[i], &given->device_indices[i]))
-            return false;
-        given->n_devices++;
-        word = word[length] == ',' ? word + length + 1 : NULL;
-    }
-    return true;
-}
-
-static bool parse_precision(const char *text, int32_t *precision) {
-    static const char *const names[] = {"auto", "fp32", "tf32", "fp16", "bf16"}; /* by DET_* value */
-    for (int32_t i = 0; i < (int32_t)(sizeof names / sizeof names[0]); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *precision = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool parse_size(const char *text, det_context_options *context) {
-    char width[8] = "";
-    size_t length = strcspn(text, "x");
-    int64_t w, h;
-    if (text[length] != 'x' || length >= sizeof width)
-        return false;
-    memcpy(width, text, length);
-    if (!parse_number(width, false, 32, 8192, &w) || !parse_number(text + length + 1, false, 32, 8192, &h) ||
-        w % 32 != 0 || h % 32 != 0)
-        return false;
-    context->width = (int32_t)w;
-    context->height = (int32_t)h;
-    return true;
-}
-
 /* Options that are a number: where it goes, and what it may be. */
 typedef struct number_row {
     const char *name;
@@ -139,7 +59,8 @@ typedef struct number_row {
 
 static bool set_number(const number_row *row, const char *text) {
     int64_t number;
-    if (!parse_number(text, row->kind == BYTES, row->low, row->high, &number))
+    if (row->kind == BYTES ? !parse_bytes(text, row->high, &number)
+                           : !parse_integer(text, row->low, row->high, &number))
         return false;
     switch (row->kind) {
     case INT32:
@@ -182,11 +103,11 @@ static bool take_value(settings *given, const char *name, const char *value, boo
         if (strcmp(numbers[i].name, name) == 0)
             return set_number(&numbers[i], value);
     if (strcmp(name, "device") == 0)
-        return parse_devices(value, given);
+        return parse_devices(value, MAX_DEVICES, given->devices, &given->n_devices);
     if (strcmp(name, "precision") == 0)
         return parse_precision(value, &given->context.precision);
     if (strcmp(name, "size") == 0)
-        return parse_size(value, &given->context);
+        return parse_size(value, 32, &given->context.width, &given->context.height);
     if (strcmp(name, "model") == 0)
         given->model = value;
     else if (strcmp(name, "address") == 0)

@@ -2,10 +2,7 @@
 #ifndef SETTINGS_H
 #define SETTINGS_H
 
-#include <libdetect/detect.h>
-
-#include <stdbool.h>
-#include <stddef.h>
+#include "parse.h"
 
 enum { MAX_DEVICES = 16 };
 
@@ -17,7 +14,7 @@ typedef struct settings {
     int32_t decoders;     /* threads that decode pictures; 0: one per core */
 
     det_context_options context; /* of every detector, but for its device */
-    int32_t devices[MAX_DEVICES], device_indices[MAX_DEVICES];
+    device_choice devices[MAX_DEVICES];
     int32_t n_devices;
     int32_t n_contexts; /* on each; 0: the library's choice */
     int32_t delay_us;   /* a picture waits this long for others to share its batch */

@@ -79,8 +79,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_handle *device) {
 }
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, device_handle *device) {
-    *device = (device_handle)(size_t)(uuid[4] - '0' + 1); /* GPU-<index> */
-    return 0;
+    return nvmlDeviceGetHandleByIndex_v2((unsigned)(uuid[4] - '0'), device); /* GPU-<index> */
 }
 
 int nvmlDeviceGetName(device_handle device, char *text, unsigned n) {

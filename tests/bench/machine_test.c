@@ -15,7 +15,7 @@ const char program_name[] = "machine_test";
 
 static void test_description(void) {
     char reason[128];
-    nvml *gpu = nvml_open(0, reason);
+    nvml *gpu = nvml_open(0, "", reason);
     REQUIRE(gpu != NULL, "%s", reason);
     nvml_description d;
     nvml_describe(gpu, &d);
@@ -40,21 +40,25 @@ static void test_device_choice(void) {
     static const struct {
         const char *visible;
         int index;
+        const char *uuid;
         const char *name; /* NULL: none */
-    } cases[] = {{NULL, 2, "Fake GPU 2"}, {"2,0", 0, "Fake GPU 2"},     {"2,0", 1, "Fake GPU 0"},
-                 {NULL, 3, NULL},         {"GPU-1,0", 0, "Fake GPU 1"}, {"GPU-1,0", 1, "Fake GPU 0"}};
+    } cases[] = {{NULL, 2, "", "Fake GPU 2"},       {"2,0", 0, "", "Fake GPU 2"},
+                 {"2,0", 1, "", "Fake GPU 0"},      {NULL, 3, "", NULL},
+                 {"GPU-1,0", 0, "", "Fake GPU 1"},  {"GPU-1,0", 1, "", "Fake GPU 0"},
+                 {"2,0", 0, "GPU-1", "Fake GPU 1"}, {NULL, 0, "GPU-7", NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char reason[128];
         if (cases[i].visible != NULL)
             setenv("CUDA_VISIBLE_DEVICES", cases[i].visible, 1);
         else
             unsetenv("CUDA_VISIBLE_DEVICES");
-        nvml *gpu = nvml_open(cases[i].index, reason);
+        nvml *gpu = nvml_open(cases[i].index, cases[i].uuid, reason);
         nvml_description d = {.name = ""};
         if (gpu != NULL)
             nvml_describe(gpu, &d);
         CHECK_MSG((gpu != NULL) == (cases[i].name != NULL), "case %zu: %s", i, reason);
-        CHECK_MSG(cases[i].name == NULL ? reason[0] != '\0' : !strcmp(d.name, cases[i].name), "case %zu: %s", i, d.name);
+        CHECK_MSG(cases[i].name == NULL ? reason[0] != '\0' : !strcmp(d.name, cases[i].name), "case %zu: %s", i,
+                  d.name);
         nvml_close(gpu);
     }
     unsetenv("CUDA_VISIBLE_DEVICES");
@@ -63,7 +67,7 @@ static void test_device_choice(void) {
 static void test_no_driver(void) {
     char reason[128];
     setenv("FAKE_NVML_FAIL", "9", 1);
-    CHECK(nvml_open(0, reason) == NULL && strstr(reason, "error 9") != NULL);
+    CHECK(nvml_open(0, "", reason) == NULL && strstr(reason, "error 9") != NULL);
     unsetenv("FAKE_NVML_FAIL");
 }
 
@@ -99,15 +103,20 @@ static void test_gpu_throttling(void) {
         const char *bits;
         bool valid;
         const char *word;
-    } cases[] = {{"0x0", true, ""},          {"0x1", true, ""},      {"0x2", true, ""}, /* idle; clocks that were set */
-                 {"0x4", false, "power cap"}, {"0x40", false, "hardware thermal"}, {"0x29", false, "software thermal"},
+    } cases[] = {{"0x0", true, ""},
+                 {"0x1", true, ""},
+                 {"0x2", true, ""}, /* idle; clocks that were set */
+                 {"0x4", false, "power cap"},
+                 {"0x40", false, "hardware thermal"},
+                 {"0x29", false, "software thermal"},
                  {"0x80", false, "power brake"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         setenv("FAKE_NVML_THROTTLE", cases[i].bits, 1);
-        nvml *gpu = nvml_open(0, reason);
+        nvml *gpu = nvml_open(0, "", reason);
         REQUIRE(gpu != NULL, "%s", reason);
         resources used = sample(&(sampler_plan){.root = "/nowhere", .gpu = gpu, .interval_s = 0.005}, NULL, NULL);
-        CHECK(used.has_gpu && used.gpu_utilisation == 87 && used.gpu_power_mean == 412 && used.gpu_temperature_max == 61);
+        CHECK(used.has_gpu && used.gpu_utilisation == 87 && used.gpu_power_mean == 412 &&
+              used.gpu_temperature_max == 61);
         CHECK(used.n_samples >= 2 && used.gpu_sm_mhz_min == 1755);
         check_row(&used, cases[i].valid, cases[i].word);
         nvml_close(gpu);
@@ -116,8 +125,13 @@ static void test_gpu_throttling(void) {
 }
 
 static void write_count(const char *root, const char *count) {
-    static const char *const folders[] = {"", "/sys", "/sys/devices", "/sys/devices/system", "/sys/devices/system/cpu",
-                                          "/sys/devices/system/cpu/cpu0", "/sys/devices/system/cpu/cpu0/thermal_throttle"};
+    static const char *const folders[] = {"",
+                                          "/sys",
+                                          "/sys/devices",
+                                          "/sys/devices/system",
+                                          "/sys/devices/system/cpu",
+                                          "/sys/devices/system/cpu/cpu0",
+                                          "/sys/devices/system/cpu/cpu0/thermal_throttle"};
     char path[512];
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         snprintf(path, sizeof path, "%s%s", root, folders[i]);

@@ -122,6 +122,10 @@ class Arguments(Case):
                 self.expect(done, USAGE, "see 'detect-bench --help'", lines=2)
                 self.assertEqual(done.stdout, "")
 
+    def test_message_offers_what_there_is(self):
+        done = call("--precision", "int4")
+        self.assertIn("auto, fp32, tf32, fp16 or bf16, with commas between", done.stderr)
+
     def test_model_and_device_that_cannot_be_used(self):
         text = self.write("text", "Hello")
         for arguments in (["no such file"], [text], [self.directory], [MODEL, "--device", "cuda:99"],

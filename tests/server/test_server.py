@@ -495,8 +495,8 @@ class Usage(unittest.TestCase):
 
     def test_wrong_usage(self):
         for arguments in (["x"], ["--nothing"], ["--nothing=1"], ["--port"], ["--port", "65536"], ["--port", "-1"],
-                          ["--port", "x"], ["--max-body", "2g"], ["--max-body", "1x"], ["--size", "65x64"],
-                          ["--size", "64"], ["--device", "tpu"], ["--device", "cpu,"], ["--device", "cuda:"],
+                          ["--port", "x"], ["--max-body", "2g"], ["--max-body", "17179869185g"],
+                          ["--max-body", "1x"], ["--size", "65x64"], ["--size", "64"], ["--device", "tpu"], ["--device", "cpu,"], ["--device", "cuda:"],
                           ["--precision", "fp8"], ["--batch", "0"], ["--receive-timeout", "0"], ["--port", "80k"]):
             code, _, errors = self.call(*arguments)
             self.assertEqual(code, 2, arguments)

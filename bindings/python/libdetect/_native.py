@@ -297,7 +297,8 @@ class Model(_Handle):
 class Context(_Handle):
     """A plan for one model on one device at one precision and input size. Calls from several threads take turns.
 
-    device          "auto" (CUDA where it works, else the CPU), "cpu", "cuda", "cuda:1" or "cuda:GPU-8a3f..." (its UUID)
+    device          "auto" (CUDA where it works, else the CPU), "cpu", "cuda", "cuda:1", "cuda:GPU-8a3f..." or "cuda:MIG-..."
+                    (a UUID)
     device_index    of the CUDA device, when `device` does not say
     precision       "auto" (fp32 on the CPU, fp16 on CUDA), "fp32", "tf32", "fp16" or "bf16"
     input_size      width, height of the network's input, multiples of 32; None: the model's own

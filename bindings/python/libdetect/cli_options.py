@@ -68,8 +68,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
                        help="model file, or the name of a model that comes with libdetect, such as damofd-0.5g-kps;"
                        " default: the environment's LIBDETECT_MODEL, else damofd-2.5g-kps, which finds faces")
     group.add_argument("--device", metavar="NAME", type=_device, default="auto",
-                       help="auto, cpu, cuda, cuda:N or cuda:GPU-8a3f... (its UUID); auto takes a GPU that works,"
-                       " else the CPU  [auto]")
+                       help="auto, cpu, cuda, cuda:N, cuda:GPU-8a3f... or cuda:MIG-8a3f... (a UUID); auto takes a GPU"
+                       " that works, else the CPU  [auto]")
     group.add_argument("--precision", metavar="NAME", choices=_PRECISIONS, default="auto",
                        help="auto, fp32, tf32, fp16 or bf16; auto: fp16 on a GPU, fp32 on the CPU  [auto]")
     group.add_argument("--size", metavar="WxH", type=_size,

@@ -1,30 +1,12 @@
 #define _POSIX_C_SOURCE 200809L
 
-#include "parse.h"
+#include "values.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LONGEST_WORD = 64 };
-
-/* Digits only: no sign, no blanks, no other base. */
-bool parse_integer(const char *text, int64_t low, int64_t high, int64_t *value) {
-    enum { MAX_DIGITS = 18 };
-    size_t n_digits = strspn(text, "0123456789");
-    if (n_digits == 0 || n_digits > MAX_DIGITS || text[n_digits] != '\0')
-        return false;
-    *value = strtoll(text, NULL, 10);
-    return *value >= low && *value <= high;
-}
-
-bool parse_int32(const char *text, int32_t low, int32_t high, int32_t *value) {
-    int64_t wide;
-    if (!parse_integer(text, low, high, &wide))
-        return false;
-    *value = (int32_t)wide;
-    return true;
-}
 
 bool parse_number(const char *text, double low, double high, double *value) {
     if (text[0] == '\0' || text[strspn(text, "0123456789.")] != '\0')
@@ -62,24 +44,6 @@ bool parse_duration(const char *text, double *seconds) {
         }
     }
     return false;
-}
-
-bool parse_bytes(const char *text, int64_t *n_bytes) {
-    static const char suffixes[] = "kmg";
-    const int64_t largest = (int64_t)1 << 40;
-    char number[LONGEST_WORD];
-    const char *unit;
-    if (!split_unit(text, number, &unit))
-        return false;
-    const char *suffix = unit[0] != '\0' ? strchr(suffixes, unit[0] | 0x20) : NULL;
-    if (unit[0] != '\0' && (suffix == NULL || unit[1] != '\0'))
-        return false;
-    int shift = suffix != NULL ? 10 * (int)(suffix - suffixes + 1) : 0;
-    int64_t count;
-    if (!parse_integer(number, 1, largest >> shift, &count))
-        return false;
-    *n_bytes = count << shift;
-    return true;
 }
 
 bool parse_share(const char *text, double *share) {
@@ -157,16 +121,6 @@ bool parse_numbers(const char *text, double low, double high, number_list *list)
     return true;
 }
 
-static bool parse_size(char *text, int32_t step, int32_t *width, int32_t *height) {
-    enum { LARGEST = 8192 };
-    char *cross = strchr(text, 'x');
-    if (cross == NULL)
-        return false;
-    *cross = '\0';
-    return parse_int32(text, step, LARGEST, width) && *width % step == 0 &&
-           parse_int32(cross + 1, step, LARGEST, height) && *height % step == 0;
-}
-
 bool parse_sizes(const char *text, int32_t step, size_list *list) {
     char word[LONGEST_WORD];
     list->n = 0;
@@ -181,33 +135,12 @@ bool parse_sizes(const char *text, int32_t step, size_list *list) {
     return true;
 }
 
-static bool parse_device(const char *word, int32_t *kind, int32_t *index) {
-    *index = 0;
-    if (strcmp(word, "auto") == 0)
-        *kind = DET_DEVICE_AUTO;
-    else if (strcmp(word, "cpu") == 0)
-        *kind = DET_DEVICE_CPU;
-    else if (strncmp(word, "cuda", 4) == 0 && (word[4] == '\0' || word[4] == ':'))
-        *kind = DET_DEVICE_CUDA;
-    else
+bool parse_gpus(const char *text, device_list *list) {
+    if (!parse_devices(text, MAX_LIST, list->values, &list->n))
         return false;
-    return strchr(word, ':') == NULL || parse_int32(word + 5, 0, INT32_MAX, index);
-}
-
-/* Several devices are several GPUs: what runs on two kinds of machine is two runs. */
-bool parse_devices(const char *text, integer_list *kinds, integer_list *indices) {
-    char word[LONGEST_WORD];
-    kinds->n = 0;
-    if (!ends_well(text))
-        return false;
-    while (*text != '\0') {
-        int n = kinds->n;
-        if (n == MAX_LIST || !next_word(&text, word) || !parse_device(word, &kinds->values[n], &indices->values[n]))
+    for (int i = 0; list->n > 1 && i < list->n; i++)
+        if (list->values[i].device != DET_DEVICE_CUDA)
             return false;
-        if (n > 0 && (kinds->values[0] != DET_DEVICE_CUDA || kinds->values[n] != DET_DEVICE_CUDA))
-            return false;
-        kinds->n = indices->n = n + 1;
-    }
     return true;
 }
 

@@ -1,19 +1,14 @@
-/* Values of options. Each returns whether the text is one, and leaves nothing half done that matters then. Decimal
- * points in every locale, for the program never leaves the C locale. */
-#ifndef BENCH_PARSE_H
-#define BENCH_PARSE_H
+/* Values of options, besides those that all programs have. Each returns whether the text is one, and leaves nothing half
+ * done that matters then. */
+#ifndef BENCH_VALUES_H
+#define BENCH_VALUES_H
 
 #include "options.h"
 
-bool parse_integer(const char *text, int64_t low, int64_t high, int64_t *value);
-bool parse_int32(const char *text, int32_t low, int32_t high, int32_t *value);
 bool parse_number(const char *text, double low, double high, double *value);
 
 /* Seconds: a number with nothing, ms, s, m, h or d behind it. */
 bool parse_duration(const char *text, double *seconds);
-
-/* A number of bytes, or of KiB, MiB or GiB with k, m or g behind it. */
-bool parse_bytes(const char *text, int64_t *n_bytes);
 
 /* A share: "5%" or "0.05". */
 bool parse_share(const char *text, double *share);
@@ -28,7 +23,8 @@ bool parse_need(const char *text, int32_t *streams, double *fps);
 bool parse_integers(const char *text, int32_t low, int32_t high, integer_list *list);
 bool parse_numbers(const char *text, double low, double high, number_list *list);
 bool parse_sizes(const char *text, int32_t step, size_list *list); /* WxH, multiples of `step` */
-bool parse_devices(const char *text, integer_list *kinds, integer_list *indices);
+/* One device, or several GPUs: what runs on two kinds of machine is two runs. */
+bool parse_gpus(const char *text, device_list *list);
 bool parse_precisions(const char *text, integer_list *list);
 bool parse_scenarios(const char *text, uint32_t *bits);
 
