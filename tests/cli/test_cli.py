@@ -611,5 +611,29 @@ class WithModel(CliTest):
         self.expect(done, DONE, "a.ppm: only the best 1 of more objects are kept")
 
 
+class DemoTest(unittest.TestCase):
+    """scripts/demo in a checkout that builds nothing: its detect prints where it runs, and on what."""
+
+    def test_pictures_are_the_callers(self):
+        root = Path(tempfile.mkdtemp(prefix="test demo."))
+        self.addCleanup(shutil.rmtree, root)
+        demo = Path(__file__).resolve().parents[2] / "scripts" / "demo"
+        programs = {"scripts/demo": demo.read_text(), "scripts/setup": "#!/bin/sh\n", "bin/cmake": "#!/bin/sh\n",
+                    "build/build.ninja": "", "build/detect": "#!/bin/sh\npwd\nprintf '%s\\n' \"$@\"\n"}
+        for name, text in programs.items():
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_text(text)
+            (root / name).chmod(0o755)
+        (root / "examples" / "images").mkdir(parents=True)
+        (root / "examples" / "images" / "one.jpg").touch()
+        (root / "elsewhere").mkdir()
+        environment = {**os.environ, "PATH": f"{root}/bin:{os.environ['PATH']}"}
+        for given, passed in (([], [f"{root}/examples/images/one.jpg"]), (["a b.jpg", "/c.jpg"], ["a b.jpg", "/c.jpg"])):
+            done = subprocess.run(["../scripts/demo", *given], cwd=root / "elsewhere", env=environment, check=True,
+                                  stdout=subprocess.PIPE, text=True)
+            self.assertEqual(done.stdout.splitlines(),
+                             [f"{root}/elsewhere", "--draw", f"{root}/build/demo", *passed])
+
+
 if __name__ == "__main__":
     unittest.main()
