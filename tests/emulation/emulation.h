@@ -30,8 +30,8 @@ void emulation_to_elements(det_type type, const float *from, void *to, size_t n)
 void emulation_from_elements(det_type type, const void *from, float *to, size_t n);
 size_t emulation_element_bytes(det_type type);
 
-/* Memory between canaries, full of NaN (0xff). A sanitizer sees what goes beyond by a little, the canaries what is
- * written. Ends the test when there is none. */
+/* Memory between canaries, full of NaN (0xff): they show what is written beyond, and AddressSanitizer what is read. Ends the
+ * test when there is none. */
 void *emulation_memory(size_t n_bytes);
 bool emulation_memory_intact(const void *memory);
 void emulation_memory_free(void *memory);

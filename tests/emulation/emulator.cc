@@ -1,5 +1,6 @@
 /* The scheduler: blocks, threads, barriers, exchanges within warps, shared memory. */
 #include "emulator.h"
+#include "emulator_asan.h"
 #include "fiber.h"
 
 #include <cstdarg>
@@ -7,25 +8,13 @@
 #include <cstdlib>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifdef SANITIZED
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#endif
-
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
 namespace {
 
+/* What a block has without asking for more. Launches ask when their dynamic part alone is larger (common.cuh). */
+const size_t SHARED_UNASKED = 48 * 1024;
 enum { WARP = 32, MAX_THREADS = 1024, GUARD_BYTES = 64, MAX_SHARED_BYTES = 1 << 20, GUARD = 0xa5, NOT_A_NUMBER = 0xff };
 
 const emulation_chip least_chip = {99 * 1024, 48 * 1024, 16};
@@ -275,7 +264,8 @@ void *emulation_shared(const void *site, size_t n_bytes) {
             return o.at;
     }
     m.static_bytes += (n_bytes + 15) / 16 * 16;
-    if (m.static_bytes > m.chip.static_shared_bytes || m.static_bytes + m.dynamic_bytes > m.chip.shared_bytes) {
+    size_t most = m.dynamic_bytes > SHARED_UNASKED ? m.chip.shared_bytes : SHARED_UNASKED;
+    if (m.static_bytes > m.chip.static_shared_bytes || m.static_bytes + m.dynamic_bytes > most) {
         fail("%zu static and %zu dynamic bytes of shared memory", m.static_bytes, m.dynamic_bytes);
         wait(AT_BARRIER); /* for ever: the launch ends */
     }

@@ -2,7 +2,10 @@
 #include "common.cuh"
 
 #include "check.h"
+#include "emulator_asan.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -67,6 +70,12 @@ __global__ void __launch_bounds__(THREADS) exchanges(int *y) {
         n += 1000 * __shfl_up_sync(0xffff0000u, lane, 2, 16);
     n += 100000 * __shfl_xor_sync(det::EVERY_LANE, lane, 1);
     y[threadIdx.x] = n + 10000000 * __shfl_sync(det::EVERY_LANE, lane / 8, 9);
+}
+
+__global__ void __launch_bounds__(32) static_and_dynamic(int *y) {
+    DET_SHARED(room, int[40 * 256]);
+    room[threadIdx.x] = 1;
+    y[0] = room[0];
 }
 
 __global__ void __launch_bounds__(1024) count(int *n) {
@@ -137,15 +146,42 @@ void test_failures() {
     CHECK_FAILS("waits in vain", DET_LAUNCH(missing_lane, 1, THREADS, 0, nullptr, sums.data()));
     CHECK_FAILS("mask", DET_LAUNCH(exchanges, 1, 40, 0, nullptr, y.data()));
     CHECK_FAILS("53248 static", DET_LAUNCH(too_much, 1, 32, 0, nullptr, y.data()));
+    CHECK_FAILS("40960 static and 9216 dynamic", DET_LAUNCH(static_and_dynamic, 1, 32, 9 * 1024, nullptr, y.data()));
+    CHECK(DET_LAUNCH(static_and_dynamic, 1, 32, 8 * 1024, nullptr, y.data()) == cudaSuccess);
+    CHECK(DET_LAUNCH(static_and_dynamic, 1, 32, 49 * 1024, nullptr, y.data()) == cudaSuccess);
     CHECK_FAILS("shared memory", DET_LAUNCH(count, 1, 32, 100 * 1024, nullptr, y.data()));
     CHECK_FAILS("threads", DET_LAUNCH(count, 1, 1025, 0, nullptr, y.data()));
     CHECK_FAILS("a grid of 0", DET_LAUNCH(count, 0, 32, 0, nullptr, y.data()));
     CHECK_FAILS("65536 blocks", DET_LAUNCH(count, dim3(1, 1, 65536), 32, 0, nullptr, y.data()));
     CHECK(DET_LAUNCH(beyond_dynamic, 1, 1, 100, nullptr, y.data(), 99) == cudaSuccess);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(DET_SANITIZE) /* there, it would end the program */
+#ifndef SANITIZED /* there, it would end the program */
     CHECK_FAILS("beyond an object", DET_LAUNCH(beyond_dynamic, 1, 1, 100, nullptr, y.data(), 100));
 #endif
 }
+
+#ifdef SANITIZED
+__global__ void __launch_bounds__(1) read_at(const int *x, int i, int *y) {
+    y[0] = x[i];
+}
+
+/* A kernel that reads beyond its memory ends the program. */
+void test_reads_beyond() {
+    int *x = (int *)emulation_memory(5 * sizeof(int)), y;
+    CHECK(DET_LAUNCH(read_at, 1, 1, 0, nullptr, x, 4, &y) == cudaSuccess);
+    for (int i : {-1, 5, 63}) {
+        pid_t child = fork();
+        if (child == 0) {
+            fclose(stderr);
+            (void)DET_LAUNCH(read_at, 1, 1, 0, nullptr, x, i, &y);
+            _exit(0);
+        }
+        int status = 0;
+        CHECK(waitpid(child, &status, 0) == child && status != 0);
+    }
+    CHECK(emulation_memory_intact(x));
+    emulation_memory_free(x);
+}
+#endif
 
 /* Every half and bfloat16 comes back from float, and rounding goes to the nearest, ties to even. */
 void test_elements() {
@@ -185,6 +221,9 @@ int main() {
         test_results(order);
     test_orders();
     test_failures();
+#ifdef SANITIZED
+    test_reads_beyond();
+#endif
     test_elements();
     return check_report("emulator");
 }
