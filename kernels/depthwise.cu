@@ -26,18 +26,24 @@ template <typename T> struct depthwise_job {
 template <typename T, int K, int STRIDE, int COLUMNS>
 __device__ __forceinline__ void add_row(const depthwise_job<T> &job, const T *row, const T *weight, int first,
                                         float (&sums)[COLUMNS][lanes_of<T>]) {
-    constexpr int V = lanes_of<T>;
+    constexpr int V = lanes_of<T>, N = (COLUMNS - 1) * STRIDE + K;
+    uint4 pixels[N], weights[K];
     float w[K][V];
 #pragma unroll
-    for (int v = 0; v < K; v++)
-        load_vector_constant(weight + v * job.n_vectors * V, w[v]);
-#pragma unroll
-    for (int q = 0; q < (COLUMNS - 1) * STRIDE + K; q++) {
+    for (int q = 0; q < N; q++) { /* all are on their way before the first is needed */
         int j = first + q;
-        if (j < 0 || j >= job.w)
-            continue;
+        pixels[q] = j >= 0 && j < job.w ? load16_constant(row + (size_t)j * job.x_stride) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int v = 0; v < K; v++)
+        weights[v] = load16_constant(weight + v * job.n_vectors * V);
+#pragma unroll
+    for (int v = 0; v < K; v++)
+        unpack<T>(weights[v], w[v]);
+#pragma unroll
+    for (int q = 0; q < N; q++) {
         float x[V];
-        load_vector_constant(row + (size_t)j * job.x_stride, x);
+        unpack<T>(pixels[q], x);
 #pragma unroll
         for (int t = 0; t < COLUMNS; t++) {
             const int v = q - t * STRIDE; /* known when unrolled */

@@ -6,7 +6,8 @@
  * from the picture's first pixel, so that values far from zero lose nothing.
  *
  * Bound: x twice in (the second time from L2 when it fits), y once out: [1,80,80,64] in half is 2.5 MB, 0.6 us on
- * an H200, less than its two launches. */
+ * an H200, less than its two launches. For one picture it is latency that counts, so nothing is joined one after another
+ * that can be joined side by side, and loads do not wait for one another. */
 #include "common.cuh"
 
 #include <limits.h>
@@ -16,23 +17,20 @@ namespace {
 
 enum { NORM_THREADS = 256, MOST_PIECES = 16, LEAST_PIXELS = 128, MOST_CHANNELS = 2048 };
 
-/* Of `n` values. */
-struct moments {
-    float n, mean, squares; /* squares: of deviations from the mean, summed */
-};
+/* Mean, and deviations from it squared and summed. */
+typedef float2 moments;
 
-__device__ __forceinline__ moments join(moments a, moments b) {
-    float n = a.n + b.n, d = b.mean - a.mean, share = b.n / n;
-    if (b.n == 0)
-        return a;
-    return {n, fmaf(d, share, a.mean), a.squares + b.squares + d * d * a.n * share};
+/* Those of `n` values, and of others that are this share of all. */
+__device__ __forceinline__ moments join(moments a, float n, moments b, float share) {
+    float d = b.x - a.x;
+    return make_float2(fmaf(d, share, a.x), a.y + b.y + d * d * n * share);
 }
 
 template <typename T> struct norm_job {
     const T *x;
     T *y;
     const float *weight, *bias;
-    float2 *pieces; /* [n][n_pieces][c]: mean, from the first pixel's value on; squares */
+    moments *pieces; /* [n][n_pieces][c], means from the first pixel's value on */
     int n_pixels, c, y_c, n_groups, n_pieces, piece_pixels, x_stride, y_stride;
     float epsilon;
     det_unit unit;
@@ -58,9 +56,31 @@ __device__ __forceinline__ int taken_by(int row, int n_pixels, int n_rows) {
     return row < n_pixels ? (n_pixels - row - 1) / n_rows + 1 : 0;
 }
 
+/* Of the block's rows of threads to the first, by halves; `mine`: pixels of this one. */
+template <int LANES>
+__device__ __forceinline__ void join_rows(moments (&found)[LANES][NORM_THREADS], float (&counts)[NORM_THREADS],
+                                          int mine) {
+    int row = (int)threadIdx.y, at = row * (int)blockDim.x + (int)threadIdx.x, half;
+    float n = (float)mine;
+    counts[row] = n;
+    for (int live = (int)blockDim.y; live > 1; live = half) {
+        half = (live + 1) / 2;
+        __syncthreads();
+        if (row + half >= live)
+            continue;
+        float others = counts[row + half], share = n + others > 0 ? others / (n + others) : 0;
+#pragma unroll
+        for (int lane = 0; lane < LANES; lane++)
+            found[lane][at] = join(found[lane][at], n, found[lane][at + half * (int)blockDim.x], share);
+        n += others;
+        counts[row] = n;
+    }
+}
+
 /* Block (piece, channels, picture); thread (group of LANES channels, row of pixels). */
 template <typename T, int LANES> __global__ void __launch_bounds__(NORM_THREADS) norm_moments(norm_job<T> job) {
-    DET_SHARED(found, float2[NORM_THREADS][LANES]);
+    DET_SHARED(found, moments[LANES][NORM_THREADS]);
+    DET_SHARED(counts, float[NORM_THREADS]); /* pixels of each row */
     int c = (int)(blockIdx.y * blockDim.x + threadIdx.x) * LANES, first = (int)blockIdx.x * job.piece_pixels;
     int n_pixels = job.n_pixels - first < job.piece_pixels ? job.n_pixels - first : job.piece_pixels;
     int n_rows = (int)blockDim.y, row = (int)threadIdx.y, mine = taken_by(row, n_pixels, n_rows);
@@ -70,6 +90,7 @@ template <typename T, int LANES> __global__ void __launch_bounds__(NORM_THREADS)
         const T *x = picture + (size_t)first * job.x_stride;
         load_lanes<T, LANES>(picture, base);
         load_lanes<T, LANES>(x + (size_t)row * job.x_stride, shift);
+#pragma unroll 4
         for (int i = row + n_rows; i < n_pixels; i += n_rows) {
             float values[LANES];
             load_lanes<T, LANES>(x + (size_t)i * job.x_stride, values);
@@ -81,24 +102,19 @@ template <typename T, int LANES> __global__ void __launch_bounds__(NORM_THREADS)
             }
         }
     }
-    float count = (float)(mine > 0 ? mine : 1);
+    float part = 1 / (float)(mine > 0 ? mine : 1);
     int at = row * (int)blockDim.x + (int)threadIdx.x;
 #pragma unroll
     for (int lane = 0; lane < LANES; lane++) {
-        float d = sums[lane] / count, left = squares[lane] - sums[lane] * d;
-        found[at][lane] = make_float2(shift[lane] - base[lane] + d, left > 0 ? left : 0);
+        float d = sums[lane] * part, left = squares[lane] - sums[lane] * d;
+        found[lane][at] = make_float2(shift[lane] - base[lane] + d, left > 0 ? left : 0);
     }
-    __syncthreads();
-    /* one thread for each channel of the block joins the rows */
-    int channels = (int)blockDim.x * LANES, left = (int)(blockIdx.y * blockDim.x) * LANES;
-    for (int i = row * (int)blockDim.x + (int)threadIdx.x; i < channels && left + i < job.c; i += NORM_THREADS) {
-        moments all = {0, 0, 0};
-        for (int r = 0; r < n_rows; r++) {
-            float2 one = found[r * (int)blockDim.x + i / LANES][i % LANES];
-            all = join(all, {(float)taken_by(r, n_pixels, n_rows), one.x, one.y});
-        }
-        size_t piece = (size_t)blockIdx.z * job.n_pieces + blockIdx.x;
-        job.pieces[piece * job.c + left + i] = make_float2(all.mean, all.squares);
+    join_rows<LANES>(found, counts, mine);
+    size_t piece = (size_t)blockIdx.z * job.n_pieces + blockIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < LANES; lane++) {
+        if (row == 0 && c + lane < job.c)
+            job.pieces[piece * job.c + c + lane] = found[lane][at];
     }
 }
 
@@ -107,27 +123,57 @@ struct norm_scale {
     float base, mean, scale;
 };
 
-/* Joins all pieces of picture blockIdx.y: channel by channel, then the channels of each group. */
-template <typename T>
-__device__ __forceinline__ void gather(const norm_job<T> &job, float2 *channels, norm_scale *scales) {
-    int size = job.c / job.n_groups;
-    for (int c = (int)threadIdx.x; c < job.c; c += NORM_THREADS) {
-        moments all = {0, 0, 0};
-        for (int p = 0; p < job.n_pieces; p++) {
-            int left = job.n_pixels - p * job.piece_pixels;
-            float2 one = __ldg(&job.pieces[((size_t)blockIdx.y * job.n_pieces + p) * job.c + c]);
-            all = join(all, {(float)(left < job.piece_pixels ? left : job.piece_pixels), one.x, one.y});
-        }
-        channels[c] = make_float2(all.mean, all.squares);
+/* Of channel c of picture blockIdx.y, from all its pieces. */
+template <typename T> __device__ __forceinline__ moments join_pieces(const norm_job<T> &job, int c) {
+    const moments *pieces = job.pieces + (size_t)blockIdx.y * job.n_pieces * job.c + c;
+    float sum = 0, squares = 0, mean;
+#pragma unroll 8
+    for (int p = 0; p < job.n_pieces; p++) {
+        int left = job.n_pixels - p * job.piece_pixels;
+        sum = fmaf((float)(left < job.piece_pixels ? left : job.piece_pixels), __ldg(pieces + p * job.c).x, sum);
     }
-    __syncthreads();
+    mean = sum / (float)job.n_pixels;
+#pragma unroll 8
+    for (int p = 0; p < job.n_pieces; p++) {
+        int left = job.n_pixels - p * job.piece_pixels;
+        moments one = __ldg(pieces + p * job.c);
+        float d = one.x - mean;
+        squares += fmaf((float)(left < job.piece_pixels ? left : job.piece_pixels) * d, d, one.y);
+    }
+    return make_float2(mean, squares);
+}
+
+/* Of a group, whose `size` channels all have as many values. */
+__device__ __forceinline__ moments join_channels(const moments *channels, int size, float n) {
+    float sum = 0, squares = 0, mean;
+    for (int i = 0; i < size; i++)
+        sum += channels[i].x;
+    mean = sum / (float)size;
+    for (int i = 0; i < size; i++) {
+        float d = channels[i].x - mean;
+        squares += fmaf(n * d, d, channels[i].y);
+    }
+    return make_float2(mean, squares);
+}
+
+/* Joins all pieces of picture blockIdx.y: channel by channel, from the group's first value on, then the channels of each
+ * group. */
+template <typename T>
+__device__ __forceinline__ void gather(const norm_job<T> &job, moments *channels, norm_scale *scales) {
+    int size = job.c / job.n_groups;
     const T *first = job.x + (size_t)blockIdx.y * job.n_pixels * job.x_stride;
     for (int c = (int)threadIdx.x; c < job.c; c += NORM_THREADS) {
-        moments all = {0, 0, 0};
-        float base = to_float(first[c / size * size]); /* the group's */
-        for (int i = c / size * size; i < (c / size + 1) * size; i++)
-            all = join(all, {(float)job.n_pixels, to_float(first[i]) - base + channels[i].x, channels[i].y});
-        scales[c] = {base, all.mean, __ldg(job.weight + c) / sqrtf(all.squares / all.n + job.epsilon)};
+        moments all = join_pieces(job, c);
+        float base = to_float(first[c / size * size]);
+        channels[c] = make_float2(to_float(first[c]) - base + all.x, all.y);
+        scales[c].base = base;
+    }
+    __syncthreads();
+    float n = (float)job.n_pixels;
+    for (int c = (int)threadIdx.x; c < job.c; c += NORM_THREADS) {
+        moments all = join_channels(channels + c / size * size, size, n);
+        scales[c].mean = all.x;
+        scales[c].scale = __ldg(job.weight + c) / sqrtf(all.y / (n * (float)size) + job.epsilon);
     }
     __syncthreads();
 }
@@ -135,7 +181,7 @@ __device__ __forceinline__ void gather(const norm_job<T> &job, float2 *channels,
 /* Blocks (some, picture); all of them gather, which is little beside what each then writes. */
 template <typename T, int LANES> __global__ void __launch_bounds__(NORM_THREADS) norm_values(norm_job<T> job) {
     DET_DYNAMIC_SHARED(memory);
-    float2 *channels = (float2 *)memory;
+    moments *channels = (moments *)memory;
     norm_scale *scales = (norm_scale *)(channels + job.c);
     gather(job, channels, scales);
     int n_groups = job.y_c / LANES, n_items = job.n_pixels * n_groups;
@@ -169,7 +215,7 @@ template <typename T, int LANES> cudaError_t launch_norm(const det_group_norm_ar
     job.y = (T *)a.y.data;
     job.weight = a.weight;
     job.bias = a.bias;
-    job.pieces = (float2 *)a.workspace;
+    job.pieces = (moments *)a.workspace;
     job.n_pixels = a.x.h * a.x.w;
     job.c = a.c;
     job.y_c = a.y.c;
@@ -188,7 +234,7 @@ template <typename T, int LANES> cudaError_t launch_norm(const det_group_norm_ar
         return error;
     int wanted = div_up(job.n_pixels * (a.y.c / LANES), NORM_THREADS * ITEMS_PER_THREAD),
         most = div_up<int>(BLOCKS, a.x.n);
-    size_t shared_bytes = (size_t)a.c * (sizeof(float2) + sizeof(norm_scale));
+    size_t shared_bytes = (size_t)a.c * (sizeof(moments) + sizeof(norm_scale));
     return DET_LAUNCH((norm_values<T, LANES>), dim3((unsigned)(wanted < most ? wanted : most), (unsigned)a.x.n),
                       NORM_THREADS, shared_bytes, stream, job);
 }
@@ -203,7 +249,7 @@ bool is_good(const det_group_norm_args &a) {
 } // namespace det
 
 size_t det_group_norm_workspace(const det_group_norm_args *args) {
-    return (size_t)args->x.n * det::pieces_of(args->x.h * args->x.w) * args->c * sizeof(float2);
+    return (size_t)args->x.n * det::pieces_of(args->x.h * args->x.w) * args->c * sizeof(det::moments);
 }
 
 cudaError_t det_launch_group_norm(const det_group_norm_args *args, cudaStream_t stream) {
