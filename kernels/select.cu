@@ -39,14 +39,32 @@ __device__ int gather(const heads &h, int picture, key *keys, int room, key leas
     return *count;
 }
 
+/* One warp: the digit whose bin has the *wanted-th greatest of all, and which one of that bin's it is. */
+__device__ int digit_of(const int *bins, int *wanted) {
+    constexpr int SHARE = DIGITS / WARP;
+    int first = DIGITS - 1 - lane_index() * SHARE, mine = 0, n = *wanted;
+#pragma unroll
+    for (int i = 0; i < SHARE; i++)
+        mine += bins[first - i];
+    int through = mine;
+#pragma unroll
+    for (int d = 1; d < WARP; d *= 2) {
+        int greater = __shfl_up_sync(EVERY_LANE, through, d);
+        through += lane_index() >= d ? greater : 0;
+    }
+    int lane = __ffs((int)__ballot_sync(EVERY_LANE, through >= n)) - 1, digit = first, left = n - (through - mine);
+    for (; lane_index() == lane && bins[digit] < left; digit--)
+        left -= bins[digit];
+    *wanted = __shfl_sync(EVERY_LANE, left, lane);
+    return __shfl_sync(EVERY_LANE, digit, lane);
+}
+
 /* The n-th greatest key of more than n: from the highest digit down, in which bin of the keys that begin alike it is. */
 __device__ key nth_greatest(const heads &h, int picture, int n, int *bins) {
     DET_SHARED(found, key);
-    DET_SHARED(wanted, int);
-    if (threadIdx.x == 0) {
+    int wanted = n; /* the first warp's */
+    if (threadIdx.x == 0)
         found = 0;
-        wanted = n;
-    }
     for (int shift = 64 - DIGIT_BITS; shift >= 0; shift -= DIGIT_BITS) {
         if (threadIdx.x < DIGITS)
             bins[threadIdx.x] = 0;
@@ -57,11 +75,10 @@ __device__ key nth_greatest(const heads &h, int picture, int n, int *bins) {
                 atomicAdd(&bins[k >> shift & (DIGITS - 1)], 1);
         });
         __syncthreads();
-        if (threadIdx.x == 0) {
-            int digit = DIGITS - 1;
-            for (; bins[digit] < wanted; digit--)
-                wanted -= bins[digit];
-            found |= (key)digit << shift;
+        if (warp_index() == 0) {
+            int digit = digit_of(bins, &wanted);
+            if (lane_index() == 0)
+                found |= (key)digit << shift;
         }
         __syncthreads();
     }
@@ -226,12 +243,15 @@ __device__ const key *sorted_keys(const heads &h, int picture, key *keys, key *s
     if (n > SHARED_KEYS) {
         int wanted = min(n, h.max_candidates);
         key least = n > wanted ? nth_greatest(h, picture, wanted, bins) : 0;
-        if (h.sort_room)
-            keys = h.sorted + (size_t)picture * h.sort_room;
         __syncthreads(); /* all have read count */
+        if (h.sort_room) {
+            key *beyond = h.sorted + (size_t)picture * h.sort_room;
+            sort_bitonic(beyond, gather(h, picture, beyond, wanted, least, &count));
+            return beyond;
+        }
         n = gather(h, picture, keys, wanted, least, &count);
     }
-    sort_bitonic(keys, n);
+    sort_bitonic(keys, n); /* known to be in shared memory */
     return keys;
 }
 
