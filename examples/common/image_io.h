@@ -40,7 +40,7 @@ bool image_load(const char *path, const image_limits *limits, image *picture, ch
 bool image_decode(const void *data, size_t n_bytes, const image_limits *limits, image *picture,
                   char error[IMAGE_ERROR_SIZE]);
 
-/* Writes a PNG under a temporary name beside `path` and renames it: `path` is whole or as it was. */
+/* Writes a PNG: `path` is whole or as it was, and SIGHUP, SIGINT and SIGTERM leave nothing beside it. */
 bool image_write_png(const char *path, const image *picture, char error[IMAGE_ERROR_SIZE]);
 
 /* Whether a file is one that image_write_png has written, by the mark it leaves in them. */

@@ -1,14 +1,18 @@
 /* PNG through libpng. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* O_TMPFILE */
 
 #include "image_formats.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <png.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Everything that must survive libpng's jump out of an error lives here, in the frame of the function that calls the
@@ -158,27 +162,78 @@ static bool write_stream(FILE *file, const image *picture, char error[IMAGE_ERRO
     return ok;
 }
 
-bool image_write_png(const char *path, const image *picture, char error[IMAGE_ERROR_SIZE]) {
-    size_t n_chars = strlen(path) + sizeof ".part" + 24;
-    char *part = malloc(n_chars);
-    if (part == NULL)
-        return image_fail(error, "out of memory for a name of %zu bytes", n_chars);
-    /* With the process in the name, and exclusively: no file that happens to be there is lost. */
-    snprintf(part, n_chars, "%s.%ld.part", path, (long)getpid());
+/* A file that is to become `path`. It has no name while it is written, so that nothing of it is left however the program
+ * ends; where the file system or /proc cannot do that, a name of its own beside `path`. While there is such a name,
+ * signals wait. */
+typedef struct draft {
+    FILE *file;
+    char *name;    /* beside `path`, and no longer than a name may be */
+    char link[32]; /* of a file without a name; "": it has the one above */
+    sigset_t signals;
+} draft;
 
-    bool ok = false;
-    FILE *file = fopen(part, "wbx");
-    if (file == NULL) {
-        image_fail(error, "cannot create: %s", strerror(errno));
-    } else {
-        ok = write_stream(file, picture, error);
-        if (fclose(file) != 0 && ok)
-            ok = image_fail(error, "cannot write: %s", strerror(errno));
-        if (ok && rename(part, path) != 0)
-            ok = image_fail(error, "cannot rename: %s", strerror(errno));
-        if (!ok)
-            remove(part);
+static void hold_signals(draft *d) {
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGHUP);
+    sigaddset(&held, SIGINT);
+    sigaddset(&held, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &held, &d->signals);
+}
+
+static FILE *open_unnamed(draft *d, const char *folder) {
+    int descriptor = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    snprintf(d->link, sizeof d->link, "/proc/self/fd/%d", descriptor);
+    FILE *file = descriptor >= 0 && access(d->link, F_OK) == 0 ? fdopen(descriptor, "wb") : NULL;
+    if (descriptor >= 0 && file == NULL)
+        close(descriptor);
+    return file;
+}
+
+static bool draft_open(draft *d, const char *path, char error[IMAGE_ERROR_SIZE]) {
+    const char *slash = strrchr(path, '/');
+    int n_folder = slash != NULL ? (int)(slash - path) + 1 : 0;
+    size_t n_chars = (size_t)n_folder + 64;
+    *d = (draft){.name = malloc(n_chars)};
+    if (d->name == NULL)
+        return image_fail(error, "out of memory for a name of %zu bytes", n_chars);
+    snprintf(d->name, n_chars, "%.*s", n_folder, path);
+    d->file = open_unnamed(d, n_folder > 0 ? d->name : ".");
+    struct timespec now; /* in the name with the process, and exclusively: no file that happens to be there is lost */
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(d->name, n_chars, "%.*s.libdetect-%ld-%ld.part", n_folder, path, (long)getpid(), now.tv_nsec);
+    if (d->file != NULL)
+        return true;
+    d->link[0] = '\0';
+    hold_signals(d);
+    d->file = fopen(d->name, "wbx");
+    if (d->file != NULL)
+        return true;
+    image_fail(error, "cannot create: %s", strerror(errno));
+    pthread_sigmask(SIG_SETMASK, &d->signals, NULL);
+    free(d->name);
+    return false;
+}
+
+/* Gives the file its name, when it is whole; else nothing is left of it. */
+static bool draft_close(draft *d, const char *path, bool ok, char error[IMAGE_ERROR_SIZE]) {
+    if (d->link[0] != '\0') {
+        hold_signals(d);
+        if (ok && linkat(AT_FDCWD, d->link, AT_FDCWD, d->name, AT_SYMLINK_FOLLOW) != 0)
+            ok = image_fail(error, "cannot name: %s", strerror(errno));
     }
-    free(part);
+    if (fclose(d->file) != 0 && ok)
+        ok = image_fail(error, "cannot write: %s", strerror(errno));
+    if (ok && rename(d->name, path) != 0)
+        ok = image_fail(error, "cannot rename: %s", strerror(errno));
+    if (!ok)
+        unlink(d->name);
+    pthread_sigmask(SIG_SETMASK, &d->signals, NULL);
+    free(d->name);
     return ok;
+}
+
+bool image_write_png(const char *path, const image *picture, char error[IMAGE_ERROR_SIZE]) {
+    draft d;
+    return draft_open(&d, path, error) && draft_close(&d, path, write_stream(d.file, picture, error), error);
 }

@@ -9,9 +9,11 @@ import json
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 import zlib
 from pathlib import Path
@@ -427,6 +429,30 @@ class WithModel(CliTest):
                 shutil.copy(out / "x-2.png", kept)  # its mark is in the file, not in the name
                 self.results("--score", "1", "--draw", out, self.write("y/x.ppm", ppm(17, 17)))
                 self.assertEqual(read_png(kept)[0], 17)
+
+    def test_draw_long_name(self):
+        name = 251 * "n"
+        self.results("--draw", self.directory / "out", self.write(f"{name}.ppm", ppm(16, 16)))
+        self.assertEqual(os.listdir(self.directory / "out"), [f"{name}.png"])
+
+    def test_draw_interrupted(self):
+        """Ended while it writes, it leaves whole drawings and nothing else."""
+        out = self.directory / "out"
+        for name in "ab":
+            self.write(f"in/{name}.ppm", b"P6 2500 2500 255\n" + os.urandom(3 * 2500 * 2500))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for delay in (0.05, 0.3):  # after the first drawing: in the midst of the second
+                with self.subTest(number=number, delay=delay):
+                    shutil.rmtree(out, ignore_errors=True)
+                    running = subprocess.Popen([CLI, "--model", MODEL, "--draw", out, self.directory / "in"],
+                                               stdout=subprocess.DEVNULL)
+                    while not (out / "a.png").exists():
+                        self.assertIsNone(running.poll())
+                        time.sleep(0.01)
+                    time.sleep(delay)
+                    running.send_signal(number)
+                    self.assertIn(running.wait(60), (0, -number))
+                    self.assertEqual([name for name in os.listdir(out) if name not in ("a.png", "b.png")], [])
 
     def test_draw_fails(self):
         picture = self.write("a.ppm", ppm(16, 16))
