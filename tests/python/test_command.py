@@ -179,6 +179,21 @@ class CommandLine(unittest.TestCase):
             },
         )  # fmt: skip
 
+    def test_one_class(self) -> None:
+        source = self.file("one.pt", torch_zip({"model": folded("yolov8n", 1), "names": ["cat"]}))
+        self.assertIn(", 640x640, 1 class, ", self.run_main(source, self.target)[1])
+
+    def test_without_numpy(self) -> None:
+        """One line: numpy's own message is a page, and Python's a traceback."""
+        self.file("numpy.py", b"raise ModuleNotFoundError(\"No module named 'numpy'\")")
+        path = os.pathsep.join([str(self.folder), str(support.ROOT / "bindings" / "python")])
+        done = subprocess.run(
+            [sys.executable, "-m", "libdetect.convert", "in.pt", self.target], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        said = "libdetect: numpy cannot be loaded: No module named 'numpy'\n"
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (3, "", said))
+
     def test_options(self) -> None:
         classes = self.file("classes.txt", "\u00e9t\u00e9\n\n  zwei \n".encode())
         options = ["--classes", classes, "--input", "320x256", "--licence", "free", "--half", "--arch", "yolov8n"]

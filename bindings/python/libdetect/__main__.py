@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from .cli_streams import complain, fill_closed_streams
+from .cli_streams import cause, complain, fill_closed_streams
 
 _MODEL = 3  # cli.MODEL, where cli itself cannot be loaded
 
@@ -18,16 +18,9 @@ def main() -> int:
     try:
         from . import cli
     except (ImportError, MemoryError) as error:
-        complain(_cause(error))
+        complain(cause(error))
         return _MODEL
     return cli.main()
-
-
-def _cause(error: BaseException) -> str:
-    """What is the matter, in one line: numpy's own message is a page."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return "out of memory" if isinstance(error, MemoryError) else f"numpy cannot be loaded: {error}"
 
 
 if __name__ == "__main__":

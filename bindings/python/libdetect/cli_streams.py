@@ -28,6 +28,13 @@ def clean(text: str) -> str:
     return _UNSAFE.sub("?", text)
 
 
+def cause(error: BaseException) -> str:
+    """Why a command cannot be loaded, in one line: numpy's own message is a page."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return "out of memory" if isinstance(error, MemoryError) else f"numpy cannot be loaded: {error}"
+
+
 def complain(message: object) -> None:
     """One line on standard error, as far as anybody listens."""
     if sys.stderr is None:  # print would take standard output

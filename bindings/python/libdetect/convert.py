@@ -11,7 +11,15 @@ import re
 import sys
 from typing import Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+from .cli_streams import cause, complain
+
+try:
+    import numpy as np
+except (ImportError, MemoryError) as error:
+    if __name__ != "__main__":
+        raise
+    complain(cause(error))
+    sys.exit(3)
 
 from . import checkpoint as checkpoints
 from . import families, safetensors
@@ -44,10 +52,11 @@ def convert(checkpoint: Checkpoint, target: str, options: Optional[Options] = No
     except OSError as error:
         raise ConvertError(f"{target} cannot be written: {error.strerror}") from None
     width, height = description["input"]
+    n_classes = len(description["classes"])
     n_parameters = sum(tensor.size for tensor in tensors.values())
     return (
         f"{checkpoint.source or 'checkpoint'} -> {target}: {network.layout.arch}, {width}x{height},"
-        f" {len(description['classes'])} classes, {n_parameters} parameters, {os.path.getsize(target)} bytes"
+        f" {n_classes} class{'es' if n_classes != 1 else ''}, {n_parameters} parameters, {os.path.getsize(target)} bytes"
     )
 
 
@@ -74,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m libdetect.convert",
         description="Turns a published checkpoint into a libdetect model file. Nothing in the checkpoint is run.",
-        epilog="Exit status: 0 done, 2 wrong usage, 3 the checkpoint cannot be used.",
+        epilog="Exit status: 0 done, 2 wrong usage, 3 the checkpoint cannot be used, or there is no numpy.",
     )
     parser.add_argument("input", metavar="IN", help="checkpoint: .safetensors, .pt, .pth or .onnx")
     parser.add_argument("output", metavar="OUT", help="model file to write: .safetensors")
