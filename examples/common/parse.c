@@ -92,7 +92,7 @@ bool parse_device(const char *text, device_choice *choice) {
     else if (strcmp(text, "cpu") == 0)
         found.device = DET_DEVICE_CPU;
     else if (strncmp(text, "cuda:GPU-", 9) == 0 || strncmp(text, "cuda:MIG-", 9) == 0) {
-        if (strlen(text + 5) >= sizeof found.uuid)
+        if (text[9] == '\0' || strlen(text + 5) >= sizeof found.uuid)
             return false;
         strcpy(found.uuid, text + 5);
     } else if (strncmp(text, "cuda:", 5) == 0) {

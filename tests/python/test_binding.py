@@ -282,10 +282,34 @@ class Binding(unittest.TestCase):
         for text, call in (
             ("max_objects is -1; 1 or more is allowed", lambda: self.detect(self.picture, max_objects=-1)),
             ("max_delay is -1 seconds", lambda: libdetect.Pool(self.model, max_delay=-1)),
+            ("not NoneType", lambda: self.detect(None)),
+            ("not dict", lambda: self.detect({})),
+            ("not str", lambda: self.detect("")),
+            ("not bytes", lambda: self.detect(b"")),
+            ("not set", lambda: self.detect(set())),
+            ("score is -0.1", lambda: self.detect(self.picture, score=-0.1)),
+            ("iou is -1", lambda: self.detect(self.picture, iou=-1)),
+            ("score", lambda: self.detect(self.picture, score=1.5)),
+            ("iou", lambda: self.detect(self.picture, iou=1.5)),
+            ("score", lambda: self.detect(self.picture, score=float("nan"))),
+            ("device is 'cpu:'", lambda: libdetect.Context(self.model, device="cpu:")),
+            ("device is 'cpu:1'", lambda: libdetect.Context(self.model, device="cpu:1")),
+            ("device is 'auto:0'", lambda: libdetect.Context(self.model, device="auto:0")),
+            ("device is 'cuda:'", lambda: libdetect.Context(self.model, device="cuda:")),
+            ("device is 'cuda:\u00b2'", lambda: libdetect.Context(self.model, device="cuda:\u00b2")),
+            ("device is 'cuda:x'", lambda: libdetect.Context(self.model, device="cuda:x")),
+            ("does not fit", lambda: libdetect.Context(self.model, device="cuda:4294967296")),
+            ("device is None", lambda: libdetect.Context(self.model, device=None)),
             ("its precision is fp32 or auto", lambda: libdetect.Context(self.model, device="cpu", precision="fp16")),
         ):
-            with self.assertRaisesRegex((ValueError, libdetect.Error), text):
+            with self.subTest(text), self.assertRaisesRegex((TypeError, ValueError, libdetect.Error), text):
                 call()
+
+    def test_statuses(self) -> None:
+        names = {value: name for name, value in vars(libdetect.Error).items() if name.isupper()}
+        self.assertEqual(sorted(names), list(range(-14, 0)))
+        for status, name in names.items():
+            self.assertTrue(str(_library.error_of(status, "")).startswith(f"DET_ERROR_{name}: "), name)
 
     def test_closing(self) -> None:
         model = libdetect.Model(self.data)

@@ -319,6 +319,7 @@ class Error(Exception):
     the line that says what went wrong."""
 
     INVALID_ARGUMENT, OUT_OF_MEMORY, IO, BAD_MODEL, UNSUPPORTED, NO_DEVICE, DEVICE, BUSY, INTERNAL = range(-1, -10, -1)
+    QUEUE_FULL, TIMEOUT, DEADLINE, CANCELLED, CLOSED = range(-10, -15, -1)
 
     def __init__(self, status: int, name: str, message: str) -> None:
         super().__init__(f"{name}: {message}")
@@ -337,8 +338,7 @@ class ClosedError(Error):
     """The pool is being drained and takes no more requests."""
 
 
-ERROR_BUSY, ERROR_TIMEOUT, ERROR_CANCELLED = -8, -11, -13
-_ERRORS = {-10: QueueFullError, -12: DeadlineError, -14: ClosedError}
+_ERRORS = {Error.QUEUE_FULL: QueueFullError, Error.DEADLINE: DeadlineError, Error.CLOSED: ClosedError}
 
 
 def error_of(status: int, message: str) -> Error:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import threading
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -474,6 +475,9 @@ class Context(_Handle):
         return Profile(layers=layers, **times)
 
 
+_DEVICE = re.compile("(?P<kind>auto|cpu|cuda)|cuda:((?P<index>[0-9]+)|(?P<uuid>(GPU|MIG)-.+))")
+
+
 def _context_options(
     device: str,
     device_index: int,
@@ -487,11 +491,13 @@ def _context_options(
     max_image_bytes: int = 0,
 ) -> _library.ContextOptions:
     options = _library.defaults(_library.ContextOptions, lib.det_context_options_init_sized)
-    kind, _, which = device.partition(":") if isinstance(device, str) else (device, "", "")
-    options.device = _choice(kind, _library.DEVICES, "device")
-    options.device_index = int(which) if which.isdigit() else device_index
-    if which and not which.isdigit():
-        options.device_uuid = which.encode()
+    match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
+    if match is None:
+        raise ValueError(f"device is {device!r}, not one of auto, cpu, cuda, cuda:N, cuda:GPU-... and cuda:MIG-...")
+    options.device = _library.DEVICES.index(match["kind"] or "cuda")
+    options.device_index = int(match["index"] or device_index)
+    if match["uuid"]:
+        options.device_uuid = match["uuid"].encode()
     options.precision = _choice(precision, _library.PRECISIONS, "precision")
     options.width, options.height = input_size or (0, 0)
     options.max_batch = max_batch
@@ -532,10 +538,12 @@ def _thresholds(
     """The struct, and the arrays that it points into."""
     result = _library.defaults(_library.Thresholds, lib.det_thresholds_init_sized)
     kept: List[Array] = []
-    if score is not None:
-        result.score = score
-    if iou is not None:
-        result.iou = iou
+    for name, value in (("score", score), ("iou", iou)):
+        if value is None:
+            continue
+        if value < 0:  # to the library, which checks the rest, the model's
+            raise ValueError(f"{name} is {value}; 0 to 1 is allowed, and None for the model's")
+        setattr(result, name, value)
     if multi_label is not None:
         result.multi_label = int(multi_label)
     result.max_objects = max_objects

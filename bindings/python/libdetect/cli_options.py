@@ -49,7 +49,7 @@ def _size(text: str) -> Any:
 
 
 def _device(text: str) -> Any:
-    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,9}|cuda:(GPU|MIG)-.*", text):
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:[0-9]{1,9}|cuda:(GPU|MIG)-.+", text):
         raise argparse.ArgumentTypeError(f"'{text}': give auto, cpu, cuda, cuda:N or cuda:UUID")
     return text
 

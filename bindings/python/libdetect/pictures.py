@@ -3,6 +3,7 @@ not be."""
 
 import contextlib
 import ctypes
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Optional, Tuple
 
@@ -43,6 +44,9 @@ def prepare_all(images: Any, format: str, device: str) -> Tuple[List[Prepared], 
         raise ValueError(f"format is {format!r}, not rgb or bgr")
     array = _array(images, device)
     if array is None:
+        may_iterate = hasattr(images, "__iter__") or hasattr(images, "__getitem__")
+        if not may_iterate or isinstance(images, (str, bytes, Mapping, Set)):
+            raise TypeError(f"pictures are an array of uint8 or a list of such, not {type(images).__name__}")
         pictures = [_array(image, device, must=True) for image in images]
         return [_prepare(picture, format) for picture in pictures], False
     if len(array.shape) == 4:

@@ -141,7 +141,7 @@ class Request(Future[Detections]):
             raw.ticket, raw.cuts, raw.context, raw.batch, raw.n_attempts, raw.wait_us / 1e3, raw.run_us / 1e3
         )
         self._kept, self._withdraw = (), _too_late  # the picture is the caller's again, and nothing holds the pool
-        if raw.status == _library.ERROR_CANCELLED:
+        if raw.status == _library.Error.CANCELLED:
             super().cancel()
             self.set_running_or_notify_cancel()
             return
@@ -161,7 +161,7 @@ def _make_callback(requests: Dict[int, Request]) -> Any:
 
 def _destroy(callback: Any, handle: c_void_p) -> None:
     """Ends a pool. Where its last reference goes away inside one of its own callbacks, another thread has to do it."""
-    if lib.det_pool_wait(handle, 0, 0, None) == _library.ERROR_BUSY:
+    if lib.det_pool_wait(handle, 0, 0, None) == _library.Error.BUSY:
         threading.Thread(target=_destroy, args=(callback, handle)).start()
     else:
         lib.det_pool_destroy(handle)
@@ -324,7 +324,7 @@ class Pool(_native._Handle):
                     status = lib.det_pool_drain(pool, _microseconds(left, "timeout"))
             except ValueError:  # closed meanwhile
                 break
-            if status != _library.ERROR_TIMEOUT:
+            if status != _library.Error.TIMEOUT:
                 check(status)
                 break
             if end is not None and time.monotonic() >= end:
