@@ -63,11 +63,22 @@ static void make_printable(char *text) {
     }
 }
 
+/* vsnprintf, but what is cut ends with "..." behind a whole character. */
+static void print(char *text, size_t size, const char *format, va_list arguments) {
+    size_t n = (size_t)vsnprintf(text, size, format, arguments);
+    if (n < size)
+        return;
+    n = size - sizeof "...";
+    for (int i = 0; i < 3 && ((unsigned char)text[n] & 0xc0) == 0x80; i++)
+        n--;
+    memcpy(text + n, "...", sizeof "...");
+}
+
 det_status det_fail(det_status status, const char *format, ...) {
     char message[MESSAGE_BYTES]; /* arguments may point into last_error */
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    print(message, sizeof message, format, arguments);
     va_end(arguments);
     make_printable(message);
     memcpy(last_error, message, sizeof message);
@@ -75,17 +86,12 @@ det_status det_fail(det_status status, const char *format, ...) {
 }
 
 void det_fail_prefix(const char *format, ...) {
-    char message[MESSAGE_BYTES], prefix[MESSAGE_BYTES / 2];
+    char prefix[MESSAGE_BYTES / 2];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(prefix, sizeof prefix, format, arguments);
+    print(prefix, sizeof prefix, format, arguments);
     va_end(arguments);
-    size_t n = (size_t)snprintf(message, sizeof message, "%s: ", prefix);
-    size_t rest = DET_MIN(strlen(last_error), sizeof message - 1 - n);
-    memcpy(message + n, last_error, rest);
-    message[n + rest] = '\0';
-    make_printable(message);
-    memcpy(last_error, message, sizeof message);
+    det_fail(DET_OK, "%s: %s", prefix, last_error);
 }
 
 /* The only mutable globals of the library: set before other threads use it. */
@@ -110,7 +116,7 @@ void det_log(int level, const char *format, ...) {
     char message[MESSAGE_BYTES];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    print(message, sizeof message, format, arguments);
     va_end(arguments);
     make_printable(message);
     log_callback(log_user, level, message);

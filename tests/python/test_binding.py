@@ -305,6 +305,10 @@ class Binding(unittest.TestCase):
             with self.subTest(text), self.assertRaisesRegex((TypeError, ValueError, libdetect.Error), text):
                 call()
 
+    def test_long_name_of_a_model(self) -> None:
+        with self.assertRaisesRegex(libdetect.Error, "DET_ERROR_IO: 'nnn"):
+            libdetect.Model(300 * "n")
+
     def test_statuses(self) -> None:
         names = {value: name for name, value in vars(libdetect.Error).items() if name.isupper()}
         self.assertEqual(sorted(names), list(range(-14, 0)))

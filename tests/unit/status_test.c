@@ -57,11 +57,39 @@ static void test_long_messages(void) {
     det_fail(DET_ERROR_IO, "begin %s end", text);
     CHECK(strlen(det_last_error()) == 1023 && !strncmp(det_last_error(), "begin xxx", 9));
     det_fail_prefix("%s", text);
-    CHECK(strlen(det_last_error()) <= 1023 && strstr(det_last_error(), "xxx: begin xxx"));
+    CHECK(strlen(det_last_error()) <= 1023 && strstr(det_last_error(), "xxx...: begin xxx"));
     for (int i = 0; i < 20; i++)
         det_fail_prefix("level %d", i);
     CHECK(strlen(det_last_error()) == 1023 && !strncmp(det_last_error(), "level 19: level 18: ", 20));
     free(text);
+}
+
+/* What is cut says so, and is cut between characters. */
+static void test_cut_messages(void) {
+    static const char *const characters[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x80"};
+    for (size_t i = 0; i < DET_COUNT(characters); i++) {
+        char text[2048] = "";
+        size_t width = strlen(characters[i]);
+        for (size_t offset = 0; offset < 4; offset++) {
+            memset(text, 'a', offset);
+            for (size_t n = offset; n + width < sizeof text; n += width)
+                memcpy(text + n, characters[i], width + 1);
+            det_fail(DET_ERROR_IO, "%s", text);
+            for (int pass = 0; pass < 2; pass++) {
+                const char *message = det_last_error();
+                size_t length = strlen(message), n_added = pass ? strlen("p: ") : 0;
+                CHECK_MSG(length >= 1020 && length <= 1023 && !strcmp(message + length - 3, "..."), "%zu: %s", i,
+                          message + length - 8);
+                CHECK_MSG((length - 3 - offset - n_added) % width == 0, "%zu: %s", i, message + length - 8);
+                det_fail_prefix("p");
+            }
+        }
+    }
+    char fits[1024];
+    memset(fits, 'x', sizeof fits);
+    fits[1023] = '\0';
+    det_fail(DET_ERROR_IO, "%s", fits);
+    CHECK(!strcmp(det_last_error(), fits));
 }
 
 static void *other_thread(void *unused) {
@@ -193,6 +221,7 @@ int main(void) {
     test_names();
     test_messages();
     test_long_messages();
+    test_cut_messages();
     test_threads();
     test_log();
     test_memory();

@@ -19,8 +19,8 @@ def _places() -> Iterator[Path]:
 
 
 def _find_bundled(name: str) -> Optional[str]:
-    paths = (place / f"{name}.safetensors" for place in _places())
-    return next((str(path) for path in paths if path.is_file()), None)
+    paths = (str(place / f"{name}.safetensors") for place in _places())
+    return next(filter(os.path.isfile, paths), None)  # Path.is_file would raise where a name is too long
 
 
 def find_model(said: str) -> str:
