@@ -10,7 +10,7 @@ using namespace det;
 
 namespace {
 
-enum { CHUNK = 64, THREADS = 512, SLICES = THREADS / CHUNK, HALVES = CHUNK / WARP };
+enum { CHUNK = 64, THREADS = 512, SLICES = THREADS / CHUNK, HALVES = CHUNK / WARP, NEAR = 512 };
 
 typedef unsigned long long bits;
 
@@ -40,6 +40,7 @@ __device__ __forceinline__ bool overlaps(const box &a, const box &b, float iou, 
 
 /* What a block shares. */
 struct chunk {
+    box near[NEAR]; /* the first of the boxes kept before, which `kept` has all of */
     box boxes[CHUNK];
     bits overlap[CHUNK];   /* row: better box, bit: candidate that goes because of it */
     unsigned gone[HALVES]; /* low half first */
@@ -65,7 +66,10 @@ __device__ void compare_with_kept(chunk *c, int n, const box *kept, const rule &
     bool gone = false;
     if (i < n) {
         box mine = c->boxes[i];
-        for (int k = (int)threadIdx.x / CHUNK; k < c->n_kept && !gone; k += SLICES)
+        int k = (int)threadIdx.x / CHUNK, n_near = min(c->n_kept, (int)NEAR);
+        for (; k < n_near && !gone; k += SLICES)
+            gone = overlaps(mine, c->near[k], r.iou, r.class_agnostic);
+        for (; k < c->n_kept && !gone; k += SLICES)
             gone = overlaps(mine, kept[k], r.iou, r.class_agnostic);
     }
     unsigned word = __ballot_sync(EVERY_LANE, gone);
@@ -104,13 +108,16 @@ __device__ void keep_best(chunk *c, int n, int limit) {
 }
 
 /* Puts what stays behind the boxes kept before. */
-__device__ void append_kept(const chunk *c, box *kept) {
+__device__ void append_kept(chunk *c, box *kept) {
     int i = (int)threadIdx.x;
     if (i >= CHUNK || !(c->keep >> i & 1))
         return;
     int at = c->n_before + __popcll(c->keep & (((bits)1 << i) - 1));
-    if (at < c->n_kept)
-        kept[at] = c->boxes[i];
+    if (at >= c->n_kept)
+        return;
+    kept[at] = c->boxes[i];
+    if (at < NEAR)
+        c->near[at] = c->boxes[i];
 }
 
 /* Returns how many boxes stay. */

@@ -30,6 +30,7 @@ static const row rows[] = {
     {"ties", 2, 2, 500, {500, 450}, 2, 24, 0.5f, .grid = true, .max_objects = 500, .row_objects = 500},
     {"all alike", 1, 1, 200, {200}, 1, 1, 0.5f, .grid = true, .max_objects = 10, .row_objects = 10},
     {"thousands", 1, 1, 3000, {3000}, 4, 2000, 0.6f, .max_objects = 3000, .row_objects = 3000},
+    {"a crowd", 1, 1, 2500, {2500}, 1, 300, 0.5f, .max_objects = 2500, .row_objects = 2500},
     {"never equal", 1, 1, 100, {100}, 1, 10, 1.0f, .max_objects = 100, .row_objects = 100},
     {"IoU 0", 1, 1, 100, {100}, 1, 100, 0, .max_objects = 100, .row_objects = 100},
 };
