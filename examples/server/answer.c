@@ -1,9 +1,23 @@
 #include "answer.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 enum { DIGITS = 7 }; /* what a float is good for */
+
+/* As many decimals as `detect --json` has. */
+static double position(float pixels) {
+    return round((double)pixels * 1e2) / 1e2;
+}
+
+static double confidence(float score) {
+    return round((double)score * 1e5) / 1e5;
+}
+
+static double milliseconds(double ms) {
+    return round(ms * 1e3) / 1e3;
+}
 
 /* jansson's calls pass NULL on, as lists that lack an entry or an entry that lacks a key: without memory the answer is
  * none at all, so each is looked at. */
@@ -12,13 +26,13 @@ static bool add_keypoints(json_t *entry, const det_model_info *model, const det_
     bool ok = list != NULL;
     for (int32_t i = 0; i < model->n_landmarks && ok; i++)
         ok = json_array_append_new(
-                 list, json_pack("[f, f]", (double)object->landmarks[i][0], (double)object->landmarks[i][1])) == 0;
+                 list, json_pack("[f, f]", position(object->landmarks[i][0]), position(object->landmarks[i][1]))) == 0;
     return json_object_set_new(entry, "keypoints", list) == 0 && ok;
 }
 
 static bool add_object(json_t *list, const det_model_info *model, const det_object *object, bool is_face) {
-    json_t *entry = json_pack("{s: [f, f, f, f], s: f}", "bbox", (double)object->x1, (double)object->y1,
-                              (double)object->x2, (double)object->y2, "confidence", (double)object->score);
+    json_t *entry = json_pack("{s: [f, f, f, f], s: f}", "bbox", position(object->x1), position(object->y1),
+                              position(object->x2), position(object->y2), "confidence", confidence(object->score));
     if (json_array_append_new(list, entry) != 0)
         return false;
     if (is_face)
@@ -35,7 +49,7 @@ static bool finds_faces(const det_model_info *model, int32_t class_id) {
 char *answer_objects(const det_model_info *model, const job *finished) {
     json_t *faces = json_array(), *objects = json_array();
     json_t *root = json_pack("{s: o, s: o, s: f}", "faces", faces, "objects", objects, "inference_time_ms",
-                             finished->inference_ms);
+                             milliseconds(finished->inference_ms));
     bool ok = root != NULL;
     for (int32_t i = 0; i < finished->n_objects && ok; i++) {
         const det_object *object = &finished->objects[i];

@@ -3,10 +3,12 @@
 #include "server.h"
 #include "version.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { EXIT_DONE = 0, EXIT_USAGE = 2, EXIT_START = 3 };
+enum { EXIT_DONE = 0, EXIT_OUTPUT = 1, EXIT_USAGE = 2, EXIT_START = 3 };
 
 static void log_library(void *user, int level, const char *message) {
     static const char *const names[] = {"error", "warning", "info", "debug"}; /* by DET_LOG_* */
@@ -46,17 +48,25 @@ static void stop(server *s) {
     connections_close(&s->clients);
 }
 
+/* What --help and --version end with. */
+static int end_output(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_DONE;
+    complain("standard output: %s", strerror(errno));
+    return EXIT_OUTPUT;
+}
+
 int main(int argc, char **argv) {
     static server s;
     if (!settings_parse(argc, argv, &s.given))
         return EXIT_USAGE;
     if (s.given.help) {
         settings_help();
-        return EXIT_DONE;
+        return end_output();
     }
     if (s.given.version) {
         print_version("detect-server");
-        return EXIT_DONE;
+        return end_output();
     }
     if (s.given.verbose)
         det_set_log(log_library, DET_LOG_INFO, NULL);

@@ -2,6 +2,7 @@
 
 #include "log.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,8 @@ static const char help_text[] =
     "  --max-connections N  open at a time, 1 to 100000; further ones wait to be let in  [512]\n"
     "  --max-queue N        pictures under way, 1 to 65536; further ones are answered 503  [256]\n"
     "  --max-body N         bytes of a request's body; more is answered 413  [16m]\n"
-    "  --max-memory N       bytes of all bodies and decoded pictures; beyond that 503  [1g]\n"
+    "  --max-memory N       bytes of all bodies and decoded pictures; beyond that 503; enough for the largest\n"
+    "                       request that the other limits allow  [1g]\n"
     "  --max-pixels N       of a picture; more is answered 413  [50000000]\n"
     "  --max-side N         of a picture, in pixels, 1 to 16384  [16384]\n"
     "  --max-objects N      of a picture, the best stay, 1 to 65536  [300]\n"
@@ -42,8 +44,8 @@ static const char help_text[] =
     "  --verbose            show what the libraries have to say\n"
     "  --help, --version\n"
     "\n"
-    "Exit status: 0 stopped by a signal, and what was taken is answered; 2 wrong usage; 3 the model, the device or\n"
-    "the address cannot be used.\n";
+    "Exit status: 0 stopped by a signal, and what was taken is answered; 1 output could not be written; 2 wrong\n"
+    "usage; 3 the model, the device or the address cannot be used.\n";
 
 void settings_help(void) {
     fputs(help_text, stdout);
@@ -162,6 +164,19 @@ static int take_option(settings *given, char **words, int n_words) {
     return 0;
 }
 
+/* A request within the other limits must fit, or the server would send it away for ever. */
+static bool check_memory(const settings *given) {
+    int64_t side = given->max_side, pixels = side * side < given->max_pixels ? side * side : given->max_pixels;
+    int64_t needed = (int64_t)given->max_body_bytes + 3 * pixels;
+    if (given->help || given->version || (int64_t)given->max_memory_bytes >= needed)
+        return true;
+    complain("--max-memory %zu: one request may need %" PRId64
+             " bytes, its body and three for each pixel: allow more, or less "
+             "with --max-body, --max-pixels or --max-side",
+             given->max_memory_bytes, needed);
+    return false;
+}
+
 bool settings_parse(int argc, char **argv, settings *given) {
     set_defaults(given);
     for (int i = 1; i < argc;) {
@@ -180,5 +195,5 @@ bool settings_parse(int argc, char **argv, settings *given) {
         }
         i += n_taken;
     }
-    return true;
+    return check_memory(given);
 }
