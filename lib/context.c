@@ -10,7 +10,7 @@
 
 enum { DEFAULT_CANDIDATES = 4096 };
 
-void det_model_retain(det_model *model) {
+static void retain_model(det_model *model) {
     atomic_fetch_add(&model->n_references, 1);
 }
 
@@ -70,7 +70,7 @@ static det_status build_on(int32_t device, det_model *model, const det_context_o
         return DET_ERROR_OUT_OF_MEMORY;
     atomic_flag_clear(&c->busy);
     c->process = getpid();
-    det_model_retain(model);
+    retain_model(model);
     c->model = model;
     c->options = *options;
     c->options.device = device;

@@ -25,7 +25,6 @@ struct det_context {
     float total_ms;              /* of the last run, as its caller saw it */
 };
 
-void det_model_retain(det_model *model);
 void det_model_release(det_model *model);
 
 /* options: complete and checked, zeros where the default is meant. keep_taps: tests read intermediate tensors. */

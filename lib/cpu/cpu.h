@@ -48,7 +48,6 @@ static inline float *det_cpu_picture(void *values, det_shape shape, int i) {
     return (float *)values + (size_t)i * shape.h * shape.w * shape.c;
 }
 
-float det_cpu_activate(float x, det_act act);
 /* In place over n values. */
 void det_cpu_activate_row(float *x, size_t n, det_act act);
 

@@ -149,7 +149,7 @@ size_t det_dnn_weights_bytes(const det_dnn_weights *weights) {
     return weights->n_bytes;
 }
 
-void det_dnn_weights_release(det_dnn_weights *weights) {
+static void release_weights(det_dnn_weights *weights) {
     if (!weights || --weights->n_references > 0)
         return;
     det_free(weights->values);
@@ -337,7 +337,7 @@ static det_status get_weights(det_dnn_conv *conv, temporaries *t, const det_dnn_
     DET_TRY(pack_weights(conv->dnn, t, s, weights, query(conv, dnnl_query_weights_md, 0), &conv->weights));
     det_dnn_weights *own = conv->weights, *shared = *packed;
     if (shared && shared->n_bytes == own->n_bytes && !memcmp(shared->values, own->values, own->n_bytes)) {
-        det_dnn_weights_release(own);
+        release_weights(own);
         conv->weights = shared;
         shared->n_references++;
     }
@@ -423,7 +423,7 @@ void det_dnn_conv_destroy(det_dnn_conv *conv) {
         dnnl_primitive_destroy(conv->primitive);
     if (conv->description)
         dnnl_primitive_desc_destroy(conv->description);
-    det_dnn_weights_release(conv->weights);
+    release_weights(conv->weights);
     det_free(conv);
 }
 

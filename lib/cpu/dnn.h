@@ -38,7 +38,6 @@ det_status det_dnn_conv_create(det_dnn *dnn, const det_dnn_conv_shape *shape, co
 void det_dnn_conv_destroy(det_dnn_conv *conv);
 size_t det_dnn_conv_scratch_bytes(const det_dnn_conv *conv);
 size_t det_dnn_weights_bytes(const det_dnn_weights *weights);
-void det_dnn_weights_release(det_dnn_weights *weights);
 const char *det_dnn_conv_impl(const det_dnn_conv *conv);
 /* On thread `thread` of n_threads. scratch: det_dnn_conv_scratch_bytes, this thread's own. */
 det_status det_dnn_conv_run(det_dnn_conv *conv, int thread, const float *x, const float *residual, float *y,

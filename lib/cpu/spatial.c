@@ -16,7 +16,7 @@ static float *output_row(const det_rows_call *call, int picture, int y) {
 
 /* --------------------------------------------------------------------------------------------- activations, add */
 
-float det_cpu_activate(float x, det_act act) {
+static float activate(float x, det_act act) {
     switch (act) {
     case DET_ACT_RELU:
         return x > 0 ? x : 0;
@@ -34,7 +34,7 @@ void det_cpu_activate_row(float *x, size_t n, det_act act) {
     if (act == DET_ACT_NONE)
         return;
     for (size_t i = 0; i < n; i++)
-        x[i] = det_cpu_activate(x[i], act);
+        x[i] = activate(x[i], act);
 }
 
 static void activation_rows(const det_rows_call *call, int picture, int begin, int end) {
