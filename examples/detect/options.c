@@ -212,6 +212,11 @@ static int find_command(const char *word) {
     return COMMAND_DETECT;
 }
 
+static bool limits_given(const image_limits *limits) {
+    image_limits defaults = image_default_limits();
+    return limits->max_side != defaults.max_side || limits->max_bytes != defaults.max_bytes;
+}
+
 /* What only all options together tell. */
 static bool check_operands(const options *parsed) {
     if (parsed->help || parsed->version)
@@ -220,6 +225,10 @@ static bool check_operands(const options *parsed) {
         complain("--video takes one pipe, '-' for standard input, not %d", parsed->n_paths);
     else if (parsed->is_video && parsed->context.max_batch > 1)
         complain("--video takes no --batch: frames come one by one");
+    else if (parsed->is_video && limits_given(&parsed->limits))
+        complain("--max-side and --max-bytes are for pictures: --video gives the frames' size");
+    else if (!parsed->is_video && parsed->draw_directory != NULL && strcmp(parsed->draw_directory, "-") == 0)
+        complain("--draw - is for --video; a directory of that name is ./-");
     else if (!parsed->is_video && (parsed->drop || parsed->max_latency_ms > 0))
         complain("--drop and --max-latency are for --video");
     else if (parsed->command == COMMAND_DETECT && parsed->n_paths == 0)

@@ -148,6 +148,8 @@ class WithoutModel(CliTest):
                           ["--max-bytes", "2g", "x"], ["--max-bytes", "m", "x"], ["--device", "gpu", "x"],
                           ["--device", "cuda:", "x"], ["--device", "cuda:-1", "x"], ["--device", "cudaX", "x"],
                           ["--precision", "int8", "x"], ["--json", "--csv", "x"], ["--json=1", "x"], ["--draw", "", "x"],
+                          ["--draw", "-", "x"], ["--video", "40x30", "--max-side", "40", "-"],
+                          ["--video", "40x30", "--max-bytes", "1", "-"],
                           ["--layers", "x"], ["info", "a", "b"], ["info", "--model", "a", "b"], ["info", "--score", "1"],
                           ["--video", "40", "-"], ["--video", "0x3", "-"], ["--video", "40x30:rgb", "-"],
                           ["--video", "40x30@0", "-"], ["--video", "40x30:", "-"], ["--video", "40x30x", "-"],

@@ -54,6 +54,12 @@ def _device(text: str) -> Any:
     return text
 
 
+def _folder(text: str) -> str:
+    if text in ("", "-"):  # - is the C tool's, with --video
+        raise argparse.ArgumentTypeError(f"'{text}': give a directory, such as ./-")
+    return text
+
+
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,14})([kmgKMG]?)", text)
     value = int(match[1]) << 10 * " kmg".index(match[2].lower() or " ") if match else 0
@@ -99,7 +105,7 @@ def _add_detect_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--multi-label", action="store_true", help="a box may be of several classes")
     group.add_argument("--agnostic", action="store_true", help="overlapping boxes of different classes compete too")
     group.add_argument("--max-objects", metavar="N", type=_integer(1, 65536), help="most objects in a picture")
-    parser.add_argument("--draw", metavar="DIR",
+    parser.add_argument("--draw", metavar="DIR", type=_folder,
                         help="save pictures with boxes as DIR/NAME.png, or NAME-2.png where a file lies that is no"
                         " earlier drawing")
     parser.add_argument("--max-side", metavar="N", type=_integer(1, 16384), default=16384,
