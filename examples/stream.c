@@ -57,7 +57,7 @@ static int finish(lane *l) {
     if (status != DET_OK)
         complain(l->path, det_last_error());
     else
-        printf("%s: %d objects\n", l->path, (int)l->n_objects);
+        printf("%s: %d object%s\n", l->path, (int)l->n_objects, l->n_objects == 1 ? "" : "s");
     l->path = NULL;
     image_free(&l->picture);
     return status == DET_OK ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -49,6 +49,6 @@ const char *find_model(const char *given, char *room, size_t size) {
 }
 
 void complain_of_context(const char *model, det_status status) {
-    bool may_be_the_model = status == DET_ERROR_BAD_MODEL || status == DET_ERROR_UNSUPPORTED;
-    complain("%s%s%s", may_be_the_model ? model : "", may_be_the_model ? ": " : "", det_last_error());
+    bool is_the_model = status == DET_ERROR_BAD_MODEL;
+    complain("%s%s%s", is_the_model ? model : "", is_the_model ? ": " : "", det_last_error());
 }

@@ -17,7 +17,7 @@
  * Returns the path, in `room` or as said; NULL when nothing was said and 3 is nowhere. Files of 1 and 2 need not exist. */
 const char *find_model(const char *given, char *room, size_t size);
 
-/* Complains of a context that could not be made, with the library's last error: after the model's name if it may be the
+/* Complains of a context that could not be made, with the library's last error: after the model's name if it is the
  * model's fault, and not that of the device or of the options. */
 void complain_of_context(const char *model, det_status status);
 

@@ -20,7 +20,8 @@ class Stream(unittest.TestCase):
         pictures = sorted(CORPUS.iterdir())
         lines = subprocess.run([os.environ["DETECT_CLI"], "--json", "--model", MODEL, *pictures], check=True,
                                stdout=subprocess.PIPE).stdout.splitlines()
-        expected = [f"{found['path']}: {min(100, len(found['objects']))} objects" for found in map(json.loads, lines)]
+        counts = [(found["path"], min(100, len(found["objects"]))) for found in map(json.loads, lines)]
+        expected = [f"{path}: {n} object{'' if n == 1 else 's'}" for path, n in counts]
         self.assertGreater(sum(len(json.loads(line)["objects"]) for line in lines), 0)
         for n in (1, 2, 3, len(pictures)):
             done = call(MODEL, *pictures[:n])

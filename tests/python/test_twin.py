@@ -117,7 +117,8 @@ class Twin(unittest.TestCase):
         self.same("--max-bytes", "1k", "a.ppm", code=1)
         for wrong in (["--score", "2", "a.ppm"], ["--size", "33x32", "a.ppm"], ["--classes", "cat", "a.ppm"], [],
                       ["--json", "--csv", "a.ppm"], ["--device", "gpu", "a.ppm"], ["--max-bytes", "2g", "a.ppm"],
-                      ["--threads", "0", "a.ppm"], ["info", "--model", "model", "model"]):  # fmt: skip
+                      ["--threads", "0", "a.ppm"], ["info", "--model", "model", "model"],
+                      ["--draw", "-", "a.ppm"], ["--draw", "", "a.ppm"]):  # fmt: skip
             self.same(*wrong, code=2)
 
     def test_messages(self) -> None:
@@ -126,11 +127,13 @@ class Twin(unittest.TestCase):
         for arguments in (["missing.ppm"], ["--model", "missing", "a.ppm"], ["--classes", "cat", "a.ppm"], ["empty"],
                           ["--max-side", "100", "a.ppm"], ["--max-bytes", "1k", "a.ppm"], ["model"],
                           ["--draw", "a.ppm/x", "a.ppm"], ["--verbose", "--max-objects", "1", "--csv", "a.ppm"],
-                          ["--size", "8192x8192", "--batch", "256", "a.ppm"]):  # fmt: skip
+                          ["--size", "8192x8192", "--batch", "256", "a.ppm"],
+                          ["--device", "cpu", "--precision", "fp16", "a.ppm"]):  # fmt: skip
             with self.subTest(arguments):
                 said = [re.sub("^(lib)?detect: ", "", done.stderr.decode(), flags=re.M) for done in self.both(*arguments)]
                 self.assertEqual(*said)
                 self.assertTrue(said[0])
+        self.assertTrue(said[0].startswith("the CPU computes in fp32 alone"), said[0])  # it is not the model's fault
         for done in self.both("--score", "2", "a.ppm"):
             self.assertRegex(done.stderr.decode(), r"^(lib)?detect: .*'2': give 0 to 1\n.*: see '.* --help'\n$")
 

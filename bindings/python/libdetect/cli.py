@@ -93,8 +93,8 @@ def _open_both(given: Any) -> Tuple[Any, Any]:
             profile_layers=getattr(given, "layers", False),
         )
     except Error as error:
-        may_be_the_model = error.status in (Error.BAD_MODEL, Error.UNSUPPORTED)  # not the device, nor the options
-        raise _Failure(MODEL, f"{path}: {error.message}" if may_be_the_model else error.message) from None
+        is_the_model = error.status == Error.BAD_MODEL  # not the device, nor the options
+        raise _Failure(MODEL, f"{path}: {error.message}" if is_the_model else error.message) from None
 
 
 def _listed(names: Sequence[str]) -> str:
