@@ -1,4 +1,4 @@
-/* What the process asks of the CUDA driver while it is watched. */
+/* What the process asks of CUDA while it is watched. */
 #ifndef DET_TEST_TRACE_H
 #define DET_TEST_TRACE_H
 
@@ -8,7 +8,8 @@
 typedef struct gpu_trace {
     int64_t allocations;  /* of device or pinned memory, taken or given back */
     int64_t device_waits; /* for a whole device or context */
-    int64_t calls;        /* all calls of the driver, or of the fake's runtime */
+    int64_t on_default_stream;
+    int64_t calls; /* all calls of the driver and the runtime */
 } gpu_trace;
 
 /* Starts counting; false when nothing here can count. */
