@@ -1,6 +1,4 @@
 /* PNG through libpng. */
-#define _GNU_SOURCE /* O_TMPFILE */
-
 #include "image_formats.h"
 
 #include <errno.h>
