@@ -611,6 +611,15 @@ typedef struct usage {
  * at once. */
 static const usage slack_at_first = {64 * 1024, 32 * 1024}, slack = {2 * 1024, 32 * 1024};
 
+#ifdef __SANITIZE_ADDRESS__
+/* What it keeps of freed memory, by default up to 256 MiB, would look like growth. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+
+const char *__asan_default_options(void) {
+    return "quarantine_size_mb=8:thread_local_quarantine_size_kb=64";
+}
+#endif
+
 static long long resident_pages(void) {
     long long size = 0, resident = 0;
     FILE *f = fopen("/proc/self/statm", "r");

@@ -3,12 +3,27 @@
  * Each row runs three pictures at once, on the CPU with 1, 2 and 3 threads, and there once
  * more without the code for wide vectors: within its tolerance of the textbook answer,
  * the same bytes on every run, the same bytes for a picture alone as in the batch, and nothing written outside its
- * output. ops_test --device cuda [--precision fp16] runs the table there. */
+ * output. ops_test --device cuda [--precision fp16] [--skip OPERATOR]... runs the table there. */
 #include "check.h"
 #include "rig.h"
 #include "test_device.h"
 
-enum { MAX_THREADS = 3 };
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_THREADS = 3, ROW_SECONDS = 60 /* on a device, then it has hung */ };
+
+/* What the rows have come to, in memory that all processes of this test share. */
+typedef struct tally {
+    int next; /* the row that runs, of all tables */
+    int n_rows[DET_N_OPS], n_views[DET_N_OPS];
+    double worst[DET_N_OPS];
+    int n_checks, n_failures;
+} tally;
+
+static bool skipped[DET_N_OPS];
 
 static void run(rig *r, int n) {
     det_status status = rig_run(r, n);
@@ -85,37 +100,106 @@ static const struct {
     const int *n;
 } tables[] = {{picture_rows, &n_picture_rows}, {tensor_rows, &n_tensor_rows}, {box_rows, &n_box_rows}};
 
-static void test_tables(const det_context_options *options, int *n_rows, int *n_views, double *worst) {
-    for (size_t t = 0; t < DET_COUNT(tables); t++) {
-        for (int i = 0; i < *tables[t].n; i++) {
-            const op_row *row = &tables[t].rows[i];
-            char name[128];
-            snprintf(name, sizeof name, "%s %s, %d threads%s", det_op_name(row->op), row->what, options->n_threads,
-                     rig_narrow ? ", narrow" : "");
-            double error = test_row(row, options, name);
-            worst[row->op] = DET_MAX(worst[row->op], error);
-            n_rows[row->op]++;
-            n_views[row->op] += error < 0;
+/* NULL: there are no more. */
+static const op_row *row_at(int index) {
+    for (size_t t = 0; t < DET_COUNT(tables); index -= *tables[t++].n) {
+        if (index < *tables[t].n)
+            return &tables[t].rows[index];
+    }
+    return NULL;
+}
+
+static void count_row(const op_row *row, const det_context_options *options, tally *all) {
+    char name[128];
+    snprintf(name, sizeof name, "%s %s, %d threads%s", det_op_name(row->op), row->what, options->n_threads,
+             rig_narrow ? ", narrow" : "");
+    double error = test_row(row, options, name);
+    all->worst[row->op] = DET_MAX(all->worst[row->op], error);
+    all->n_rows[row->op]++;
+    all->n_views[row->op] += error < 0;
+}
+
+static void test_on_cpu(det_context_options *options, tally *all) {
+    for (int i = 0; i < 2 * MAX_THREADS; i++) {
+        options->n_threads = i % MAX_THREADS + 1;
+        rig_narrow = i >= MAX_THREADS;
+        for (all->next = 0; row_at(all->next); all->next++)
+            count_row(row_at(all->next), options, all);
+    }
+}
+
+/* From row all->next on, until one fails: what has broken the device is not to break the next row. */
+static void test_rows(const det_context_options *options, tally *all) {
+    for (const op_row *row; (row = row_at(all->next)) && check_failures == all->n_failures; all->next++) {
+        if (skipped[row->op])
+            continue;
+        alarm(ROW_SECONDS);
+        count_row(row, options, all);
+        alarm(0);
+        all->n_checks = check_count;
+    }
+    all->n_failures = check_failures;
+}
+
+/* Rows run in a process that alone touches the device, and after one that fails, dies or hangs in another. */
+static void test_on_device(const det_context_options *options, tally *all) {
+    while (row_at(all->next)) {
+        fflush(NULL);
+        pid_t child = fork();
+        REQUIRE(child >= 0, "no process");
+        if (child == 0) {
+            test_rows(options, all);
+            exit(0);
+        }
+        int status = 0;
+        REQUIRE(waitpid(child, &status, 0) == child, "process %d", (int)child);
+        check_count = all->n_checks;
+        check_failures = all->n_failures;
+        const op_row *row = row_at(all->next);
+        if (WIFSIGNALED(status) || WEXITSTATUS(status) != 0) {
+            CHECK_MSG(false, "%s %s: %s %d", row ? det_op_name(row->op) : "the end", row ? row->what : "",
+                      WIFSIGNALED(status) ? "ended by signal" : "exit status",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+            all->n_checks = check_count;
+            all->n_failures = check_failures;
+            all->next++;
         }
     }
 }
 
+/* Takes --skip OPERATOR out of argv; returns how many are left. */
+static int take_skips(int argc, char **argv) {
+    int n = 0;
+    for (int i = 0; i < argc; i++) {
+        int op = 0;
+        if (strcmp(argv[i], "--skip") != 0) {
+            argv[n++] = argv[i];
+            continue;
+        }
+        const char *name = ++i < argc ? argv[i] : "";
+        while (op < DET_N_OPS && strcmp(name, det_op_name((det_op)op)) != 0)
+            op++;
+        REQUIRE(op < DET_N_OPS, "--skip %s: no such operator", name);
+        skipped[op] = true;
+    }
+    return n;
+}
+
 int main(int argc, char **argv) {
-    int n_rows[DET_N_OPS] = {0}, n_views[DET_N_OPS] = {0};
-    double worst[DET_N_OPS] = {0};
     det_context_options options;
-    REQUIRE(test_device_options(argc, argv, &options) == 1, "usage: ops_test [--device cuda] [--precision fp16]");
-    bool on_cpu = options.device == DET_DEVICE_CPU;
-    int n_rounds = on_cpu ? MAX_THREADS : 1;
-    for (int i = 0; i < n_rounds * (on_cpu ? 2 : 1); i++) {
-        options.n_threads = i % n_rounds + 1;
-        rig_narrow = i >= n_rounds;
-        test_tables(&options, n_rows, n_views, worst);
-    }
+    REQUIRE(test_device_options(take_skips(argc, argv), argv, &options) == 1,
+            "usage: ops_test [--device cuda] [--precision fp16] [--skip OPERATOR]...");
+    tally *all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(all != MAP_FAILED, "%zu bytes", sizeof *all);
+    if (options.device == DET_DEVICE_CPU)
+        test_on_cpu(&options, all);
+    else
+        test_on_device(&options, all);
     for (int op = 0; op < DET_N_OPS; op++) {
-        printf("  %-15s %3d runs, worst %.1e", det_op_name((det_op)op), n_rows[op], worst[op]);
-        printf(n_views[op] ? ", %d were views\n" : "\n", n_views[op]);
-        CHECK_MSG(n_rows[op] > n_views[op], "operator %s has no row", det_op_name((det_op)op));
+        printf("  %-15s %3d runs, worst %.1e", det_op_name((det_op)op), all->n_rows[op], all->worst[op]);
+        printf(all->n_views[op] ? ", %d were views\n" : "\n", all->n_views[op]);
+        CHECK_MSG(skipped[op] || all->n_rows[op] > all->n_views[op], "operator %s has no row", det_op_name((det_op)op));
     }
+    munmap(all, sizeof *all);
     return check_report("ops");
 }

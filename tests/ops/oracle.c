@@ -132,8 +132,7 @@ static void space_to_depth(const det_step *step, double *y) {
 /* -------------------------------------------------------------------------------------------------------- windows */
 
 /* Of the values of a window that lie inside the picture. */
-static double pooled(const det_step *step, int n, int i, int j, int c, bool average) {
-    det_pool_params p = step->node->u.pool;
+static double pooled(const det_step *step, det_pool_params p, int n, int i, int j, int c, bool average) {
     det_shape in = step->input_shapes[0];
     double sum = 0, most = -INFINITY;
     for (int y = i * p.stride - p.pad; y < i * p.stride - p.pad + p.k; y++) {
@@ -147,14 +146,20 @@ static double pooled(const det_step *step, int n, int i, int j, int c, bool aver
     return average ? sum / (p.k * p.k) : most;
 }
 
+/* Alone or, one behind another, as n_chained pools, each of the one before: what such a one sees of the input is wider. */
 static void max_pool(const det_step *step, double *y) {
-    FOR_EACH(step->output_shape)
-        *y++ = pooled(step, n, i, j, c, false);
+    const det_pool_params *p = &step->node->u.pool;
+    int c_in = step->input_shapes[0].c;
+    FOR_EACH(step->output_shape) {
+        int n_pools = c / c_in + 1;
+        det_pool_params seen = {.k = n_pools * (p->k - 1) + 1, .stride = p->stride, .pad = n_pools * p->pad};
+        *y++ = pooled(step, seen, n, i, j, c % c_in, false);
+    }
 }
 
 static void avg_pool(const det_step *step, double *y) {
     FOR_EACH(step->output_shape)
-        *y++ = pooled(step, n, i, j, c, true);
+        *y++ = pooled(step, step->node->u.pool, n, i, j, c, true);
 }
 
 /* ------------------------------------------------------------------------------------------------------ attention */

@@ -123,14 +123,14 @@ static void move_into_buffers(rig *r) {
     }
 }
 
-/* The one step of the row's operator; beside it only inputs, NMS with its decoder, and the concatenation that the row
- * asks for may be left after fusing. */
+/* The one step of the row's operator; beside it only inputs, NMS with its decoder, the concatenation that the row asks
+ * for, and the rest of a chain of pools may be left after fusing. */
 static det_step *find_step(const rig *r) {
     det_step *found = NULL;
     for (int i = 0; i < r->plan.n_steps; i++) {
         det_op op = r->plan.steps[i].node->op;
         bool extra = op == DET_OP_PREPROCESS || op == DET_OP_NMS || (is_decode(op) && r->row->op == DET_OP_NMS) ||
-                     (op == DET_OP_CONCAT && r->row->concatenated);
+                     (op == DET_OP_CONCAT && r->row->concatenated) || (op == DET_OP_MAX_POOL && r->row->n_parts > 1);
         if (op == r->row->op && !found)
             found = &r->plan.steps[i];
         else

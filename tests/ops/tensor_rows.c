@@ -110,6 +110,15 @@ static void emit_max_pool(rig *r, const op_row *row) {
     finish(r, row, det_max_pool(rig_net(r), rig_input(r, row->h, row->w, row->c), row->k, row->stride, row->pad), DET_ACT_NONE);
 }
 
+/* n_parts pools, each of the one before, behind what they pool in a concatenation (SPPF): one step where the device makes
+ * views, else the first is tested. */
+static void emit_pool_chain(rig *r, const op_row *row) {
+    det_tensor_id xs[DET_MAX_INPUTS] = {rig_input(r, row->h, row->w, row->c)};
+    for (int i = 0; i < row->n_parts; i++)
+        xs[i + 1] = det_max_pool(rig_net(r), xs[i], row->k, row->stride, row->pad);
+    det_concat(rig_net(r), xs, row->n_parts + 1);
+}
+
 static void emit_avg_pool(rig *r, const op_row *row) {
     finish(r, row, det_avg_pool(rig_net(r), rig_input(r, row->h, row->w, row->c), row->k, row->stride), DET_ACT_NONE);
 }
@@ -148,6 +157,9 @@ static void emit_attention(rig *r, const op_row *row) {
 #define ACTIVATION(what, ...) ROW(DET_OP_ACTIVATION, what, 1e-6, emit_activation, __VA_ARGS__)
 #define UPSAMPLE(what, ...) ROW(DET_OP_UPSAMPLE, what, 0, emit_upsample, __VA_ARGS__)
 #define MAX_POOL(what, ...) ROW(DET_OP_MAX_POOL, what, 0, emit_max_pool, __VA_ARGS__)
+#define POOL_CHAIN(what, ...)                                                                                          \
+    ROW(DET_OP_MAX_POOL, what, 0, emit_pool_chain, .k = 5, .stride = 1, .pad = 2, .n_parts = 3, .concatenated = true,   \
+        __VA_ARGS__)
 #define AVG_POOL(what, ...) ROW(DET_OP_AVG_POOL, what, 1e-6, emit_avg_pool, __VA_ARGS__)
 #define CONCAT(what, ...) ROW(DET_OP_CONCAT, what, 0, emit_concat, __VA_ARGS__)
 #define SLICE(what, ...) ROW(DET_OP_SLICE, what, 0, emit_slice, __VA_ARGS__)
@@ -242,6 +254,8 @@ const op_row tensor_rows[] = {
     MAX_POOL("13x13 of a smaller picture", .h = 5, .w = 7, .c = 1, .k = 13, .stride = 1, .pad = 6),
     MAX_POOL("3x3 stride 2", .h = 9, .w = 12, .c = 3, .k = 3, .stride = 2, .pad = 1),
     MAX_POOL("concatenated", .h = 11, .w = 9, .c = 17, .k = 5, .stride = 1, .pad = 2, .concatenated = true),
+    POOL_CHAIN("SPPF", .h = 20, .w = 17, .c = 24),
+    POOL_CHAIN("SPPF of a smaller picture", .h = 3, .w = 2, .c = 8),
 
     AVG_POOL("2x2", .h = 8, .w = 6, .c = 17, .k = 2, .stride = 2),
     AVG_POOL("2x2 of odd sides", .h = 9, .w = 7, .c = 65, .k = 2, .stride = 2),
