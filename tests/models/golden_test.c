@@ -11,11 +11,18 @@
 
 #include <math.h>
 
-static double tolerance = 1e-4;
+static double tolerance; /* share of the largest value */
 
-/* Of whole networks: roundings of some fifty layers meet. */
-static double tolerance_of(const det_context_options *options) {
-    return options->precision == DET_BF16 ? 0.15 : options->precision == DET_FP32 ? 1e-4 : 0.02;
+/* Of whole networks: roundings of some fifty layers meet. On the emulated device they come to 6e-3 in tf32 and fp16 and 5e-2
+ * in bf16, where it rounds factors to the nearest, as tensor cores need not. The made-up weights of DAMO-YOLO-L are worse
+ * conditioned than the others': it ends ten times as far off in fp32 too (3e-5), in tf32 3e-2, in bf16 0.23. */
+static double tolerance_of(const det_model *model, const det_context_options *options) {
+    det_model_info info = {.struct_size = sizeof info};
+    REQUIRE(det_model_get_info(model, &info) == DET_OK, "%s", det_last_error());
+    if (options->precision == DET_FP32)
+        return 1e-4;
+    bool is_worse = !strcmp(info.family, "damo-yolo") && !strcmp(info.variant, "l");
+    return (options->precision == DET_BF16 ? 0.1 : 0.02) * (is_worse ? 3 : 1);
 }
 
 static double largest(const tensor *t) {
@@ -173,7 +180,8 @@ static void compare_candidates(det_context *c, const tensor_file *file) {
     int n_priors = boxes.shape[1], n_classes = scores.shape[2];
     double box = 0, score = 0, point = 0;
     void *lists = malloc((size_t)c->plan.candidates_bytes);
-    REQUIRE(c->plan.backend->read(c->plan.device, c->plan.candidates, (size_t)c->plan.candidates_bytes, lists) == DET_OK,
+    REQUIRE(c->plan.backend->read(c->plan.device, c->plan.candidates, (size_t)c->plan.candidates_bytes, lists) ==
+                DET_OK,
             "%s", det_last_error());
     for (int n = 0; n < boxes.shape[0]; n++) {
         const det_candidate_list *list = det_candidates_of(lists, c->options.max_candidates, n);
@@ -223,7 +231,8 @@ static void feed_input(det_context *c, const tensor *input) {
                     x[(((size_t)n * s.h + i) * s.w + j) * 3 + k] =
                         input->values[(((size_t)n * 3 + k) * s.h + i) * s.w + j];
     const det_step *first = &c->plan.steps[0];
-    REQUIRE(c->plan.backend->set(c->plan.device, first->output, s, first->output_stride, x) == DET_OK, "%s", det_last_error());
+    REQUIRE(c->plan.backend->set(c->plan.device, first->output, s, first->output_stride, x) == DET_OK, "%s",
+            det_last_error());
     free(x);
 }
 
@@ -242,7 +251,6 @@ int main(int argc, char **argv) {
     det_context_options options;
     argc = test_device_options(argc, argv, &options);
     REQUIRE(argc >= 3, "usage: golden_test MODEL REFERENCE [N_THREADS] [--device cuda] [--precision fp16]");
-    tolerance = tolerance_of(&options);
     tensor_file file = tensor_file_open(argv[2]);
     tensor input = tensor_find(&file, "input");
     REQUIRE(input.n_dims == 4, "%s has no input", argv[2]);
@@ -253,6 +261,7 @@ int main(int argc, char **argv) {
     }
     det_model *model;
     REQUIRE(det_model_open(argv[1], &model) == DET_OK, "%s", det_last_error());
+    tolerance = tolerance_of(model, &options);
     int n = input.shape[0];
     options.width = input.shape[3];
     options.height = input.shape[2];

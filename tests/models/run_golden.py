@@ -28,7 +28,7 @@ def main():
         ["1", "--device", args.device, "--precision", precision] for precision in args.precisions.split(",")]
     golden = reference_data.golden() if args.which == "golden" else reference_data.ROOT / "tests" / "data" / "golden"
     variants = [p.parent for p in sorted(golden.glob("*/manifest.json")) if not wanted or p.parent.name in wanted]
-    failed, n_skipped = [], 0
+    failed, skipped = [], []
     with tempfile.TemporaryDirectory() as temporary:
         raw, model = Path(temporary) / "raw.safetensors", Path(temporary) / "model.safetensors"
         for variant in variants:
@@ -36,11 +36,12 @@ def main():
             reference_data.convert(raw, model)
             for options in runs:
                 run = subprocess.run([args.program, str(model), str(variant / "reference.safetensors"), *options])
-                n_skipped += run.returncode == 77
-                if run.returncode not in (0, 77):
-                    failed.append(f"{variant.name} {' '.join(options)}")
-    print(f"{len(variants)} networks, {n_skipped} runs skipped, {len(failed)} failures {failed or ''}")
-    return 1 if failed or not variants else 0
+                if run.returncode != 0:
+                    (skipped if run.returncode == 77 else failed).append(f"{variant.name} {' '.join(options)}")
+    print(f"{len(variants)} networks, {len(skipped)} runs skipped {skipped or ''}, {len(failed)} failures {failed or ''}")
+    if failed or not variants:
+        return 1
+    return 77 if len(skipped) == len(variants) * len(runs) else 0
 
 
 if __name__ == "__main__":
