@@ -1,12 +1,14 @@
 /* What one model costs on CUDA device 0, as JSON, one object a line:
  *
- *     gpu_speed MODEL PRECISION BATCH[,BATCH...] [SECONDS] [tune] [layers]
+ *     gpu_speed MODEL PRECISION BATCH[,BATCH...] [SECONDS] [WIDTHxHEIGHT] [peak=TFLOPS] [tune] [layers]
  *
- * From 640x640 pictures of seeded noise in device memory to boxes on the host: latency of det_run, one call after the
- * other (median, P99), that of a single picture in the same context, and pictures a second of two contexts with two runs
- * each on their way. Beside them roof_ms, what the layers' bytes alone would take at the bandwidth that a large copy on the
- * device reaches here; and whether a hundred runs gave the same bytes, and each picture the same alone. tune:
- * DET_CONTEXT_TUNE. layers: what every layer took, in a context that times them. */
+ * From pictures of seeded noise in device memory, 640x640 unless told otherwise, to boxes on the host: latency of det_run,
+ * one call after the other (median, P99), that of a single picture in the same context, and pictures a second of two
+ * contexts with two runs each on their way. Thresholds are such that some hundred objects are found in a picture, for
+ * decoding and NMS to have something to do. Beside them roof_ms, the sum over the layers of what their bytes would take at
+ * the bandwidth that a large copy on the device reaches here or, if that is more, their arithmetic at `peak`; and whether a
+ * hundred runs gave the same bytes, and each picture the same alone. tune: DET_CONTEXT_TUNE. layers: what every layer took,
+ * in a context that times them. */
 #include "check.h"
 #include "libdetect/detect.h"
 
@@ -15,11 +17,18 @@
 #include <time.h>
 
 #ifndef GPU_SPEED_SMALL
-enum { SIDE = 640, COPY_BYTES = 1 << 30, REPEATS = 100, LAYER_RUNS = 20 };
+enum { SIDE = 640, COPY_BYTES = 1 << 30, REPEATS = 100, LAYER_RUNS = 20, WARM_UP = 20 };
 #else /* for the fake device */
-enum { SIDE = 64, COPY_BYTES = 1 << 16, REPEATS = 3, LAYER_RUNS = 2 };
+enum { SIDE = 64, COPY_BYTES = 1 << 16, REPEATS = 3, LAYER_RUNS = 2, WARM_UP = 2 };
 #endif
-enum { N_PICTURES = 64, MAX_RUNS = 20000, ROOM = 300, WARM_UP = SIDE / 32, IN_FLIGHT = 2 };
+enum { N_PICTURES = 64, MAX_RUNS = 20000, ROOM = 300, OBJECTS = 100 /* of a picture, about */, IN_FLIGHT = 2 };
+
+typedef struct request {
+    const char *precision;
+    double seconds, peak; /* operations a second; 0: unknown */
+    int width, height;
+    bool tune, layers;
+} request;
 
 static det_image pictures[N_PICTURES];
 static det_object objects[2][IN_FLIGHT][256 * ROOM];
@@ -41,8 +50,8 @@ static int by_value(const void *a, const void *b) {
 }
 
 /* Different pictures, more bytes than any cache holds. */
-static void make_pictures(void) {
-    size_t n_bytes = (size_t)SIDE * SIDE * 3;
+static void make_pictures(const request *asked) {
+    size_t n_bytes = (size_t)asked->width * (size_t)asked->height * 3;
     uint8_t *noise = malloc(n_bytes);
     uint64_t state = 1;
     cudaStream_t stream;
@@ -55,9 +64,9 @@ static void make_pictures(void) {
         CUDA_OK(cudaMemcpyAsync(plane, noise, n_bytes, cudaMemcpyHostToDevice, stream));
         CUDA_OK(cudaStreamSynchronize(stream));
         pictures[i] = (det_image){.planes = {plane},
-                                  .strides = {SIDE * 3},
-                                  .width = SIDE,
-                                  .height = SIDE,
+                                  .strides = {asked->width * 3},
+                                  .width = asked->width,
+                                  .height = asked->height,
                                   .format = DET_RGB8,
                                   .memory = DET_MEMORY_DEVICE};
     }
@@ -90,11 +99,14 @@ static double measure_bandwidth(void) {
     return rate;
 }
 
-static double roof_ms(const det_profile *p, double bandwidth) {
-    double n_bytes = 0;
-    for (int i = 0; i < p->n_layers; i++)
-        n_bytes += (double)p->layers[i].bytes;
-    return 1e3 * n_bytes / bandwidth;
+static double roof_ms(const det_profile *p, double bandwidth, double peak) {
+    double sum = 0;
+    for (int i = 0; i < p->n_layers; i++) {
+        double moving = (double)p->layers[i].bytes / bandwidth;
+        double computing = peak > 0 ? 2 * (double)p->layers[i].macs / peak : 0;
+        sum += moving > computing ? moving : computing;
+    }
+    return 1e3 * sum;
 }
 
 static void choose_pictures(det_image *images, int batch, int run) {
@@ -107,6 +119,39 @@ static det_output output_of(int context, int place) {
                         .objects = objects[context][place],
                         .counts = counts[context][place],
                         .max_objects = ROOM};
+}
+
+/* Objects of a picture, in the mean. */
+static double count_objects(det_context *context, int batch) {
+    static det_image images[256];
+    det_output output = output_of(0, 0);
+    double n = 0;
+    choose_pictures(images, batch, 0);
+    OK(det_run(context, images, batch, &output));
+    for (int i = 0; i < batch; i++)
+        n += output.counts[i];
+    return n / batch;
+}
+
+/* Halves the range of scores until there are about as many objects as are meant, or the weights' scores lie too close together
+ * for that. Returns how many there are. */
+static double set_thresholds(det_context *contexts[2], int batch) {
+    enum { STEPS = 16 };
+    float low = 0, high = 1;
+    double n = 0;
+    for (int i = 0; i < STEPS && (n < 0.8 * OBJECTS || n > 1.25 * OBJECTS); i++) {
+        det_thresholds thresholds;
+        det_thresholds_init(&thresholds);
+        thresholds.score = (low + high) / 2;
+        OK(det_context_set_thresholds(contexts[0], &thresholds));
+        OK(det_context_set_thresholds(contexts[1], &thresholds));
+        n = count_objects(contexts[0], batch);
+        if (n < OBJECTS)
+            high = thresholds.score;
+        else
+            low = thresholds.score;
+    }
+    return n;
 }
 
 /* One run after the other; returns how many were measured. */
@@ -239,69 +284,93 @@ static void print_layers(const det_model *model, const det_context_options *plai
     det_context_destroy(context);
 }
 
-static void measure(const det_model *model, const char *precision, int batch, double seconds, double bandwidth,
-                    bool tune, bool layers) {
+static void measure(const det_model *model, const request *asked, int batch, double bandwidth) {
     det_context_options options;
     det_context_options_init(&options);
     options.device = DET_DEVICE_CUDA;
-    options.precision = precision_of(precision);
+    options.precision = precision_of(asked->precision);
     options.max_batch = batch;
-    options.width = options.height = SIDE;
-    options.flags = tune ? DET_CONTEXT_TUNE : 0;
+    options.width = asked->width;
+    options.height = asked->height;
+    options.flags = asked->tune ? DET_CONTEXT_TUNE : 0;
     det_context *contexts[2];
     double begin = now();
     OK(det_context_create(model, &options, &contexts[0]));
     double created = now() - begin;
     OK(det_context_create(model, &options, &contexts[1]));
+    double n_objects = set_thresholds(contexts, batch);
     det_model_info info = {.struct_size = sizeof info};
     det_context_info about = {.struct_size = sizeof about};
     det_profile profile = {.struct_size = sizeof profile};
     OK(det_model_get_info(model, &info));
     OK(det_context_get_info(contexts[0], &about));
-    int n = measure_latency(contexts[0], 1, seconds / 2);
+    int n = measure_latency(contexts[0], 1, asked->seconds / 2);
     double one = latencies[n / 2];
-    n = measure_latency(contexts[0], batch, seconds);
+    n = measure_latency(contexts[0], batch, asked->seconds);
     OK(det_context_get_profile(contexts[0], &profile));
-    double roof = roof_ms(&profile, bandwidth), rate = measure_throughput(contexts, batch, seconds);
-    printf(
-        "{\"family\": \"%s\", \"variant\": \"%s\", \"precision\": \"%s\", \"tuned\": %s, \"batch\": %d, \"runs\": %d, ",
-        info.family, info.variant, precision, tune ? "true" : "false", batch, n);
+    double roof = roof_ms(&profile, bandwidth, asked->peak);
+    double rate = measure_throughput(contexts, batch, asked->seconds);
+    printf("{\"family\": \"%s\", \"variant\": \"%s\", \"precision\": \"%s\", \"tuned\": %s, \"width\": %d, \"height\": "
+           "%d, ",
+           info.family, info.variant, asked->precision, asked->tune ? "true" : "false", asked->width, asked->height);
+    printf("\"batch\": %d, \"runs\": %d, \"objects\": %.1f, ", batch, n, n_objects);
     printf("\"median_ms\": %.4f, \"p99_ms\": %.4f, \"pictures_per_second\": %.1f, \"create_s\": %.3f, ",
            latencies[n / 2], latencies[n * 99 / 100], rate, created);
     printf("\"one_picture_ms\": %.4f, \"same_bytes\": %s, ", one,
            gives_same_bytes(contexts[0], batch) ? "true" : "false");
     print_stages(&profile);
-    printf(", \"roof_ms\": %.4f, \"copy_gbs\": %.1f", roof, 1e-9 * bandwidth);
+    printf(", \"roof_ms\": %.4f, \"copy_gbs\": %.1f, \"peak_tflops\": %.1f", roof, 1e-9 * bandwidth,
+           1e-12 * asked->peak);
     printf(", \"gmac\": %.3f, \"weights_bytes\": %lld, \"arena_bytes\": %lld", 1e-9 * (double)about.macs,
            (long long)about.weights_bytes, (long long)about.arena_bytes);
     det_context_destroy(contexts[0]);
     det_context_destroy(contexts[1]);
-    if (layers)
+    if (asked->layers)
         print_layers(model, &options);
     printf("}\n");
     fflush(stdout);
 }
 
+/* What follows the batches, in any order. */
+static request read_request(int argc, char **argv) {
+    request asked = {.precision = argv[2], .seconds = 1, .width = SIDE, .height = SIDE};
+    for (int i = 4; i < argc; i++) {
+        char end;
+        double seconds;
+        if (!strcmp(argv[i], "tune"))
+            asked.tune = true;
+        else if (!strcmp(argv[i], "layers"))
+            asked.layers = true;
+        else if (sscanf(argv[i], "peak=%lf%c", &asked.peak, &end) == 1)
+            asked.peak *= 1e12;
+        else if (sscanf(argv[i], "%lf%c", &seconds, &end) == 1)
+            asked.seconds = seconds;
+        else
+            REQUIRE(sscanf(argv[i], "%dx%d%c", &asked.width, &asked.height, &end) == 2 && asked.width > 0 &&
+                        asked.width <= 8192 && asked.height > 0 && asked.height <= 8192,
+                    "%s: seconds, WIDTHxHEIGHT, peak=TFLOPS, tune or layers is meant", argv[i]);
+    }
+    return asked;
+}
+
 int main(int argc, char **argv) {
-    REQUIRE(argc >= 4, "usage: gpu_speed MODEL PRECISION BATCH[,BATCH...] [SECONDS] [tune] [layers]");
+    REQUIRE(argc >= 4,
+            "usage: gpu_speed MODEL PRECISION BATCH[,BATCH...] [SECONDS] [WIDTHxHEIGHT] [peak=TFLOPS] [tune] "
+            "[layers]");
     det_model *model;
     int n_devices = 0;
-    bool tune = false, layers = false;
     if (cudaGetDeviceCount(&n_devices) != cudaSuccess || n_devices == 0) {
         printf("SKIP: there is no CUDA device\n");
         return CHECK_SKIP;
     }
-    for (int i = 5; i < argc; i++) {
-        tune = tune || !strcmp(argv[i], "tune");
-        layers = layers || !strcmp(argv[i], "layers");
-    }
+    request asked = read_request(argc, argv);
     OK(det_model_open(argv[1], &model));
-    make_pictures();
+    make_pictures(&asked);
     double bandwidth = measure_bandwidth();
     for (char *text = argv[3]; *text; text += *text == ',') {
         int batch = (int)strtol(text, &text, 10);
         REQUIRE(batch >= 1 && batch <= 256, "batch %d", batch);
-        measure(model, argv[2], batch, argc > 4 ? atof(argv[4]) : 1, bandwidth, tune, layers);
+        measure(model, &asked, batch, bandwidth);
     }
     det_model_close(model);
     return 0;
