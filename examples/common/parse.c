@@ -92,9 +92,10 @@ bool parse_device(const char *text, device_choice *choice) {
     else if (strcmp(text, "cpu") == 0)
         found.device = DET_DEVICE_CPU;
     else if (strncmp(text, "cuda:GPU-", 9) == 0 || strncmp(text, "cuda:MIG-", 9) == 0) {
-        if (text[9] == '\0' || strlen(text + 5) >= sizeof found.uuid)
+        size_t n_chars = strlen(text + 5);
+        if (text[9] == '\0' || n_chars >= sizeof found.uuid)
             return false;
-        strcpy(found.uuid, text + 5);
+        memcpy(found.uuid, text + 5, n_chars); /* the rest is zero */
     } else if (strncmp(text, "cuda:", 5) == 0) {
         if (!parse_int32(text + 5, 0, INT32_MAX, &found.index))
             return false;

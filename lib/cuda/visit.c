@@ -42,7 +42,7 @@ static det_status find_way(det_device *device, CUcontext *primary) {
 }
 
 void det_cuda_find_way(det_device *device, int n_devices) {
-    CUcontext primary;
+    CUcontext primary = NULL;
     if (n_devices < 2)
         return;
     if (find_way(device, &primary) == DET_OK)
