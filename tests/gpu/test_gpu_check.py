@@ -32,6 +32,12 @@ ROW = {"family": "damofd", "variant": "0.5g-kps", "precision": "fp16", "tuned": 
        "one_picture_ms": 0.5, "same_bytes": True, "roof_ms": 1.0, "copy_gbs": 4300.0, "peak_tflops": 989.0, "gmac": 0.55}
 
 
+def speed_script(row):
+    """A row for every batch that is asked for."""
+    text = json.dumps(dict(row, batch="@")).replace('"@"', "'$batch'")
+    return f"#!/bin/sh\nfor batch in $(echo $3 | tr , ' '); do echo '{text}'; done\n"
+
+
 def load():
     loader = importlib.machinery.SourceFileLoader("gpu_check", str(ROOT / "scripts" / "gpu-check"))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
@@ -50,13 +56,13 @@ class GpuCheck(unittest.TestCase):
         for name in ("ops_test", "golden_test", "cudnn_device", "serving_contexts_test", "serving_speed", "compute-sanitizer"):
             self.script(name, WELL)
         self.script("gpu_test", GPU_TEST)
-        self.script("gpu_speed", f"#!/bin/sh\necho '{json.dumps(ROW)}'\n")
+        self.script("gpu_speed", speed_script(ROW))
         self.script("nvidia-smi", SMI)
         variables = {"PATH": f"{self.programs}:{os.environ['PATH']}", "LIBDETECT_CUDA_MODULE": str(MODULE),
                      "LIBDETECT_LIBRARY": str(BUILD / "emulated" / "libdetect.so.0"), "DET_GOLDEN": str(self.root / "golden")}
         self.patch(mock.patch.dict(os.environ, variables))
         # These take long: pictures through the emulated networks, and weights for every network.
-        self.golden = self.check.golden
+        self.golden, self.photographs, self.pytorch = self.check.golden, self.check.photographs, self.check.pytorch
         self.replace("golden", lambda check, which, network, precisions: (f"network-{network}", 20, self.programs / "golden_test"))
         for name in ("photographs", "pytorch"):
             self.replace(name, lambda check: None)
@@ -103,6 +109,8 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(sorted(order, key=names.index), list(order))
         self.assertEqual(found["environment"]["commit"], "abc1234")
         self.assertEqual(found["cycles"][:40], "70 contexts made and destroyed in 30.0 s")
+        self.assertIn(found["cycles"], (self.out / "gpu-check.md").read_text())
+        self.assertRegex(self.said.splitlines()[-1], r"steps: \d+ passed, 0 failed, 0 skipped, 0 cut off, 0 left out, 0 no data; ")
         self.assertIn("network-damo-yolo-l", names)
         self.assertEqual((self.out / "cudnn-device.json").read_text(), "fine\n")
 
@@ -110,7 +118,7 @@ class GpuCheck(unittest.TestCase):
         self.run_check("--only", "speed")
         text = (self.out / "gpu-check.md").read_text()
         # 16,000 pictures a second, of which 64 take 1 ms at the least
-        self.assertIn("| damofd 0.5g-kps 640x480 | fp16 |  |  | 16,000 | 25% | 0.500 |  | 98 | yes |", text)
+        self.assertIn("| damofd 0.5g-kps 640x480 | fp16 | 4.000 / 5.000 | 16,000 | 16,000 | 25% | 0.500 | 1.50 | 98 / 98 / 98 | yes |", text)
         self.assertIn("4,300 GB/s", text)
 
     def test_parts(self):
@@ -178,7 +186,7 @@ class GpuCheck(unittest.TestCase):
                 self.assertEqual((status, self.results[missing]), (1, "skipped"))
 
     def test_different_bytes_are_a_failure(self):
-        self.script("gpu_speed", f"#!/bin/sh\necho '{json.dumps(dict(ROW, same_bytes=False))}'\n")
+        self.script("gpu_speed", speed_script(dict(ROW, same_bytes=False)))
         status, _ = self.run_check("--only", "speed", "--allow-missing")
         self.assertEqual(status, 1)
         self.assertEqual(self.results["speed-yolov8n-640x640-fp16-layers-bytes"], "failed (different bytes)")
@@ -187,9 +195,89 @@ class GpuCheck(unittest.TestCase):
     def test_a_step_that_breaks_leaves_the_others(self):
         self.script("gpu_speed", "#!/bin/sh\necho '{not JSON}'\n")
         status, _ = self.run_check()
-        self.assertEqual((status, self.results["speed-yolov8n"]), (1, "failed (JSONDecodeError)"))
+        self.assertEqual(status, 1)
+        self.assertRegex(self.results["speed-yolov8n"], r"^failed \(JSONDecodeError: .*\)$")
         self.assertEqual(self.results["network-damo-yolo-l"], "passed")
         self.assertIn("JSONDecodeError", (self.out / "gpu-check.log").read_text())
+
+    def test_rows_that_cannot_be_shown_leave_the_report(self):
+        good, bad = json.dumps(dict(ROW, batch=1)), json.dumps({"batch": 64, "same_bytes": True})
+        self.script("gpu_speed", f"#!/bin/sh\necho '{good}'\necho '{bad}'\n")
+        status, found = self.run_check()
+        self.assertEqual((status, self.results["speed-yolov8n"][:16]), (1, "failed (KeyError"))
+        self.assertTrue(found["speed"])
+        self.assertEqual({row["batch"] for row in found["speed"]}, {1})
+        self.assertIn("network-damo-yolo-l | passed", (self.out / "gpu-check.md").read_text())
+
+    def test_what_cannot_be_written_is_said(self):
+        with mock.patch.object(self.check.Check, "save", side_effect=OSError("full")):
+            words = ["gpu-check", str(self.root / "full"), "--programs", str(self.programs), "--only", "tests"]
+            with mock.patch.object(sys, "argv", words), contextlib.redirect_stdout(io.StringIO()) as said:
+                self.check.main()
+        self.assertIn("not written down: full", said.getvalue())
+        self.assertRegex(said.getvalue(), "network-damo-yolo-l .*passed")
+
+    def test_what_said_nothing_has_not_passed(self):
+        for program, text, missing in (("gpu_speed", json.dumps(ROW), "speed-damo-yolo-s-640x640-fp16-layers-rows"),
+                                       ("gpu_test", "trace: 105 checks, 0 failed", "cycles-figures")):
+            with self.subTest(missing):
+                self.script(program, f"#!/bin/sh\necho '{text}'\n")
+                status, _ = self.run_check()
+                self.assertEqual((status, self.results[missing]), (1, "no data"))
+                status, _ = self.run_check("--allow-missing")
+                self.assertEqual(status, 0, self.said)
+
+    def test_no_photographs(self):
+        self.check.ROOT = self.root
+        check = mock.Mock()
+        self.photographs(check)
+        self.assertEqual(check.note.call_args.args, ("photographs", "no data"))
+
+    def test_build_that_breaks(self):
+        with mock.patch.object(self.check, "build", side_effect=KeyError("compute_cap")), \
+                mock.patch.object(sys, "argv", ["gpu-check", str(self.root / "out")]), \
+                contextlib.redirect_stdout(io.StringIO()) as said:
+            self.assertEqual(self.check.main(), 1)
+        self.assertIn("failed (KeyError: 'compute_cap')", said.getvalue())
+
+    def test_build_command(self):
+        check, args = mock.Mock(), mock.Mock(cmake=[], dnnl=None)
+        check.found = {"environment": {"gpu": {"compute_cap": "9.0"}}}
+        check.run.return_value = (True, "")
+        self.assertTrue(self.check.build(check, args))
+        configure = check.run.call_args_list[0].args
+        self.assertIn(f"-DDET_CUDA_PYTHON={sys.executable}", configure)
+        self.assertIn("-DDET_CUDA_ARCHITECTURES=90", configure)
+
+    def test_optional_steps_may_be_missing(self):
+        self.script("serving_speed", "#!/bin/sh\nexit 77\n")
+        status, _ = self.run_check()
+        self.assertEqual((status, self.results["pool-batching"]), (0, "skipped"), self.said)
+
+    def test_pytorch_beside_warnings(self):
+        check = mock.Mock()
+        check.run.return_value = (True, 'a warning\n[{"network": "x"}]\nanother, behind it\n')
+        self.pytorch(check)
+        check.keep.assert_called_with("pytorch", [{"network": "x"}])
+
+    def test_peaks(self):
+        peaks = self.check.peaks
+        self.assertEqual([peaks(f"NVIDIA {name}", "fp16") for name in ("H200", "H100 80GB HBM3", "H100 PCIe", "H200 NVL", "T4")],
+                         [[989], [989], [], [], []])
+
+    def test_the_valuable_references_come_first(self):
+        check, models = mock.Mock(), mock.Mock(own={"damo-yolo-l": 1, "damo-yolo-t": 1}, golden={"yolov5x": 1, "yolov8s": 1})
+        self.check.the_rest(check, models)
+        names = [step[0] for step in check.together.call_args.args[0]]
+        self.assertEqual(names[:3], ["sanitizer-memcheck", "sanitizer-racecheck", "pools"])
+        self.assertEqual(names[3:5], ["network-yolov8s", "network-damo-yolo-t"])
+
+    def test_one_that_cannot_be_killed_is_not_waited_for(self):
+        process = mock.Mock(pid=1)
+        process.wait.side_effect = self.check.subprocess.TimeoutExpired("x", 1)
+        with mock.patch.object(self.check.os, "killpg"):
+            self.check.kill(process)
+        process.wait.assert_called_once_with(self.check.PATIENCE)
 
     def test_no_gpu(self):
         self.script("nvidia-smi", "#!/bin/sh\nexit 9\n")
